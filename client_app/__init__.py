@@ -1,0 +1,1 @@
+"""One participant: its model, tasks, metrics, local training and what it keeps between rounds."""
