@@ -1,0 +1,148 @@
+"""The messages of a run and their form as Flower records.
+
+Text goes as one JSON string, checked by a schema on arrival; arrays go as one flat array per group.
+
+query          -> Question       <- Answer (a ClientProfile)
+query.initial  -> InitialRequest <- starting parameters of the groups asked for
+train          -> Instruction    <- Report and updates
+evaluate       -> Instruction    <- Report without updates
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fmtl_strategies.contract.profile import MAX_EXAMPLES, PROTOCOL_VERSION, Name
+from fmtl_strategies.contract.settings import LocalSettings
+from fmtl_strategies.contract.wire import NumberFormat
+
+QUERY_INITIAL = "query.initial"
+TEXT_RECORD = "message"
+TEXT_KEY = "json"
+PARAMETERS_RECORD = "parameters"
+UPDATES_RECORD = "updates"
+MAX_TEXT_BYTES = 8_000_000
+
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class MessageError(ValueError):
+    """A message that does not have the agreed form."""
+
+
+class _Text(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Question(_Text):
+    """Server to client: who are you? The settings fix the seed the client's model starts from."""
+
+    protocol: Literal[1] = PROTOCOL_VERSION
+    experiment: Name
+    settings: LocalSettings
+
+
+class InitialRequest(_Text):
+    """Server to client: send the starting parameters of these groups."""
+
+    experiment: Name
+    settings: LocalSettings
+    groups: tuple[str, ...]
+
+
+class Instruction(_Text):
+    """Server to client: load the parameters that come with this, score them if asked, train if this is a train message.
+
+    Attributes:
+        experiment: name of the run across restarts; the client keys what it keeps by it.
+        round: the round to train, from 1; for an evaluate message the last finished round.
+        attempt: how often this round was asked before, from 0.
+        evaluate: score the model on the validation split before training.
+        upload_groups: groups whose updates the server wants.
+        upload_format: number format of the updates.
+        settings: optimiser and schedule.
+    """
+
+    experiment: Name
+    round: int = Field(ge=0)
+    attempt: int = Field(default=0, ge=0)
+    evaluate: bool
+    upload_groups: tuple[str, ...] = ()
+    upload_format: NumberFormat = "bfloat16"
+    settings: LocalSettings
+
+
+class Score(_Text):
+    """Value of a task's metric, or the reason why there is none."""
+
+    value: FiniteFloat | None = None
+    missing_because: str | None = Field(default=None, max_length=500)
+
+
+class Report(_Text):
+    """Client to server: what was done, in numbers.
+
+    Attributes:
+        client, round, attempt: copied from the instruction, so that a late answer is recognised.
+        train_examples: images of the client's training split, as in its profile.
+        losses: mean training loss by task over the round's last epoch; None where it could not be computed.
+        scores: metric by task of the parameters that arrived, where evaluation was asked for.
+        restored_round: round of the client's own state the training went on from; 0 at its start.
+        seconds: wall time of training and of evaluation.
+    """
+
+    client: Name
+    round: int = Field(ge=0)
+    attempt: int = Field(ge=0)
+    train_examples: int = Field(ge=1, le=MAX_EXAMPLES, strict=True)
+    losses: dict[Name, FiniteFloat | None] = Field(default_factory=dict, max_length=64)
+    scores: dict[Name, Score] = Field(default_factory=dict, max_length=64)
+    restored_round: int = Field(default=0, ge=0)
+    seconds: dict[Name, FiniteFloat] = Field(default_factory=dict, max_length=16)
+    diagnostics: dict[Name, FiniteFloat] = Field(default_factory=dict, max_length=64)
+
+
+TextModel = TypeVar("TextModel", bound=BaseModel)
+
+
+def to_records(text: BaseModel, **arrays: Mapping[str, Array]) -> RecordDict:
+    """Return a message body.
+
+    Args:
+        text: the message's text.
+        arrays: Flower arrays by group, under the record name (`parameters` or `updates`).
+    """
+    records = RecordDict({TEXT_RECORD: ConfigRecord({TEXT_KEY: text.model_dump_json()})})
+    for name, by_group in arrays.items():
+        records[name] = ArrayRecord(dict(by_group))
+    return records
+
+
+def read_text(records: RecordDict, model: type[TextModel]) -> TextModel:
+    """Read and check the text of a message.
+
+    Raises:
+        MessageError: the text record is absent, too long, or does not fit the schema; says which field.
+    """
+    record = records.config_records.get(TEXT_RECORD)
+    text = None if record is None else record.get(TEXT_KEY)
+    if not isinstance(text, str):
+        raise MessageError(f"message has no text under {TEXT_RECORD!r}/{TEXT_KEY!r}")
+    if len(text) > MAX_TEXT_BYTES:
+        raise MessageError(f"message text has {len(text)} characters, the limit is {MAX_TEXT_BYTES}")
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "message"
+        raise MessageError(f"{model.__name__} field {place!r}: {first['msg']}") from error
+
+
+def read_arrays(records: RecordDict, record_name: str) -> dict[str, Array]:
+    """Return the Flower arrays of one record by group; an empty dict where the record is absent."""
+    record = records.array_records.get(record_name)
+    return {} if record is None else dict(record.items())

@@ -1,0 +1,107 @@
+"""Flat vectors as Flower arrays: float32, or bfloat16 carried as uint16 bits.
+
+Reading never trusts the sender: dtype, shape and byte count are compared with what is expected before any array
+is made, and the header is parsed without ever un-pickling (design.md section 6, field-notes section 4).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from flwr.app import Array
+from numpy.lib import format as npy_format
+
+from fmtl_strategies.contract.layout import FloatArray
+
+NumberFormat = Literal["float32", "bfloat16"]
+
+NUMBER_FORMATS: tuple[NumberFormat, ...] = ("float32", "bfloat16")
+_WIRE_DTYPE: dict[str, np.dtype[np.generic]] = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
+_MAX_HEADER_BYTES = 4096
+
+
+class WireError(ValueError):
+    """An array that is not what the receiver expects; the text says which property and both values."""
+
+
+def encode_flat(flat: FloatArray, number_format: NumberFormat) -> Array:
+    """Return a flat (D,) float32 vector as a Flower array.
+
+    Args:
+        flat: (D,) float32.
+        number_format: `float32` (exact, 4 bytes a value) or `bfloat16` (round to nearest even, 2 bytes a value).
+    """
+    if number_format == "float32":
+        return Array(np.ascontiguousarray(flat, dtype="<f4"))
+    bits = torch.from_numpy(np.ascontiguousarray(flat)).to(torch.bfloat16).view(torch.uint16).numpy()
+    return Array(bits)
+
+
+def decode_flat(array: Array, size: int, number_format: NumberFormat, out: FloatArray | None = None) -> FloatArray:
+    """Check a received Flower array and return it as a flat float32 vector.
+
+    Args:
+        array: what arrived; nothing in it is trusted.
+        size: expected number of values D.
+        number_format: the format the message announced.
+        out: optional (D,) float32 vector to write to.
+
+    Returns:
+        (D,) float32 values. Finiteness is not checked here.
+
+    Raises:
+        WireError: another container, dtype, shape or byte count than expected.
+    """
+    dtype = _WIRE_DTYPE[number_format]
+    raw = _checked_values(array, size, dtype)
+    flat = np.empty(size, dtype=np.float32) if out is None else out
+    if number_format == "float32":
+        flat[:] = raw
+    else:
+        flat.view(np.uint32)[:] = raw
+        np.left_shift(flat.view(np.uint32), 16, out=flat.view(np.uint32))
+    return flat
+
+
+def _checked_values(array: Array, size: int, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    if array.stype != "numpy.ndarray":
+        raise WireError(f"container is {array.stype!r}, expected 'numpy.ndarray'")
+    if array.dtype not in (dtype.name, dtype.str):
+        raise WireError(f"dtype is {array.dtype!r}, expected {dtype.name!r}")
+    if tuple(array.shape) != (size,):
+        raise WireError(f"shape is {_short(tuple(array.shape))}, expected ({size},)")
+    limit = size * dtype.itemsize + _MAX_HEADER_BYTES
+    if len(array.data) > limit:
+        raise WireError(f"holds {len(array.data)} bytes, at most {limit} expected")
+    stream = io.BytesIO(array.data)
+    header_shape, header_dtype = _read_header(stream)
+    if header_dtype != dtype or header_shape != (size,):
+        raise WireError(
+            f"header says dtype {_short(header_dtype)}, shape {_short(header_shape)}; expected {dtype.name}, ({size},)"
+        )
+    start = stream.tell()
+    if len(array.data) - start != size * dtype.itemsize:
+        raise WireError(f"holds {len(array.data) - start} bytes of values, expected {size * dtype.itemsize}")
+    return np.frombuffer(array.data, dtype=dtype, count=size, offset=start)
+
+
+def _read_header(stream: io.BytesIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    try:
+        version = npy_format.read_magic(stream)
+        if version != (1, 0):
+            raise WireError(f"header version is {version}, expected (1, 0)")
+        shape, fortran_order, dtype = npy_format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER_BYTES)
+    except (ValueError, SyntaxError, TypeError, EOFError, UnicodeDecodeError) as error:
+        raise WireError(f"bytes are not an array in npy format: {_short(error)}") from error
+    if fortran_order and len(shape) > 1:
+        raise WireError("array is in Fortran order, expected C order")
+    return shape, dtype
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else text[:117] + "..."
