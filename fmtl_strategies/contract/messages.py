@@ -11,7 +11,7 @@ evaluate       -> Instruction    <- Report without updates
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -41,7 +41,7 @@ class _Text(BaseModel):
 class Question(_Text):
     """Server to client: who are you? The settings fix the seed the client's model starts from."""
 
-    protocol: Literal[1] = PROTOCOL_VERSION
+    protocol: int = PROTOCOL_VERSION
     experiment: Name
     settings: LocalSettings
 
