@@ -1,0 +1,1 @@
+"""Data sets, joint transforms, partitions and scenarios. Imports no other package of this project."""

@@ -1,0 +1,211 @@
+"""Scenario files: what is accepted, what is refused, and that a refusal says where and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from datasets.conventions import DATASET_TASKS
+from datasets.scenario import ClientEntry, Scenario, ScenarioError, Share, list_scenarios, load_scenario
+
+SITE = """
+name: site
+description: one client
+clients:
+  - name: a
+    dataset: procedural
+    tasks: [semseg]
+    image-size: [64, 64]
+    train-images: 8
+    validation-images: 4
+    encoder: mobilenetv2_035
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "scenario.yaml"
+    path.write_text(dedent(text), encoding="utf-8")
+    return path
+
+
+def refused(folder: Path, text: str) -> str:
+    with pytest.raises(ScenarioError) as caught:
+        load_scenario(write(folder, text))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", list_scenarios())
+def test_every_shipped_scenario_loads_under_its_file_name(name: str) -> None:
+    scenario = load_scenario(name)
+    assert scenario.name == name
+    assert all(client.share is not None for client in scenario.clients)
+
+
+def test_default_scenario_has_six_clients_with_different_tasks_in_both_domains() -> None:
+    clients = load_scenario("default").clients
+    assert len({client.tasks for client in clients}) == len(clients) == 6
+    assert {client.domain for client in clients} == {"indoor", "outdoor"}
+
+
+def test_partition_id_selects_the_entry_of_that_position() -> None:
+    scenario = load_scenario("nyud320_st4_mt1")
+    assert scenario.client(4).name == "nyud-all"
+    with pytest.raises(ScenarioError, match="from 0 to 4; 5 was asked for"):
+        scenario.client(5)
+    with pytest.raises(ScenarioError, match="-1 was asked for"):
+        scenario.client(-1)
+
+
+def test_site_file_with_one_client_gets_the_whole_pool(tmp_path: Path) -> None:
+    entry = load_scenario(write(tmp_path, SITE)).client(0)
+    assert entry.share == Share(part=0, of=1)
+    assert (entry.image_size, entry.domain, entry.augment) == ((64, 64), "indoor", "flip")
+
+
+def test_unknown_name_lists_the_known_scenarios() -> None:
+    with pytest.raises(ScenarioError, match="'defualt' is not known.*default, nyud320_st4_mt1"):
+        load_scenario("defualt")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="nowhere.yaml: cannot read"):
+        load_scenario(tmp_path / "nowhere.yaml")
+
+
+def test_unknown_key_names_line_and_nearest_key_and_all_allowed_ones(tmp_path: Path) -> None:
+    message = refused(tmp_path, SITE.replace("train-images", "train_images"))
+    assert "scenario.yaml:9: unknown key 'train_images'. Did you mean 'train-images'?" in message
+    assert "Allowed here: augment, batch-norm, batch-size" in message
+
+
+def test_impossible_value_names_line_client_key_and_value(tmp_path: Path) -> None:
+    message = refused(tmp_path, SITE + "    batch-size: 0\n")
+    assert "scenario.yaml:12: client a: batch-size = 0: " in message
+
+
+def test_value_from_defaults_is_reported_where_it_stands(tmp_path: Path) -> None:
+    message = refused(tmp_path, SITE.replace("clients:", "defaults:\n  local-epochs: -1\nclients:"))
+    assert "scenario.yaml:5: client a: local-epochs = -1" in message
+
+
+def test_all_problems_of_a_file_are_listed_at_once(tmp_path: Path) -> None:
+    message = refused(tmp_path, SITE + "    batch-size: yes\n    device: gpu\n    colour: red\n")
+    assert all(key in message for key in ("batch-size = True", "device = 'gpu'", "'colour'"))
+
+
+def test_missing_key_is_named(tmp_path: Path) -> None:
+    assert "client a: the key 'image-size' is missing" in refused(
+        tmp_path, SITE.replace("    image-size: [64, 64]\n", "")
+    )
+
+
+def test_repeated_key_is_refused_rather_than_overwritten(tmp_path: Path) -> None:
+    message = refused(tmp_path, SITE + "    tasks: [depth]\n")
+    assert "scenario.yaml:12: the key 'tasks' is given twice (first on line 7)" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("[semseg]", "[semseg, colour]"), "unknown task 'colour'; known tasks: semseg, parts"),
+        (("[semseg]", "[semseg, semseg]"), "a task is listed twice"),
+        (("dataset: procedural", "dataset: nyud"), "dataset nyud needs 'data-root'"),
+        (("    train-images: 8\n", ""), "needs 'train-images'"),
+        (("[64, 64]", "[64]"), "image-size"),
+        (("[64, 64]", "[64, 16]"), "image-size = 16"),
+        (("name: a", "name: a b"), "name = 'a b'"),
+        (("tasks:", "data-root: /x\n    tasks:"), "not for dataset procedural"),
+        (("tasks:", "validation-list: val\n    tasks:"), "for dataset nyud only"),
+        (("tasks:", "share: {part: 2, of: 2}\n    tasks:"), "part 2 of 2 does not exist"),
+        (("tasks:", "share: {part: 0}\n    tasks:"), "either {part: P, of: N}"),
+        (("tasks:", "share: {start: 0.0, fraction: 0.5}\n    tasks:"), "no fraction of an endless supply"),
+        (("tasks:", "batch-size: 9\n    tasks:"), "larger than train-images 8"),
+    ],
+)
+def test_impossible_entries_say_what_is_wrong(tmp_path: Path, change: tuple[str, str], expected: str) -> None:
+    assert expected in refused(tmp_path, SITE.replace(*change))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "name: x\ndescription: y\nclients: []\n", "a: [", "clients: {}\n"])
+def test_files_of_another_shape_are_refused_with_the_file_name(tmp_path: Path, text: str) -> None:
+    assert "scenario.yaml" in refused(tmp_path, text)
+
+
+def entry(name: str, **changes: object) -> dict[str, object]:
+    base: dict[str, object] = {
+        "name": name,
+        "dataset": "nyud",
+        "data-root": "nyud320",
+        "tasks": ["depth"],
+        "image-size": [64, 64],
+        "encoder": "x",
+    }
+    return {**base, **changes}
+
+
+def scenario(*clients: dict[str, object]) -> Scenario:
+    return Scenario(name="s", description="", clients=tuple(ClientEntry.model_validate(item) for item in clients))
+
+
+def test_clients_without_shares_divide_their_pool_in_file_order() -> None:
+    other = entry("c", **{"data-seed": 1})
+    shares = [client.share for client in scenario(entry("a"), entry("b"), other).clients]
+    assert shares == [Share(part=0, of=2), Share(part=1, of=2), Share(part=0, of=1)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"part": 0, "of": 2}, {"part": 0, "of": 2}),
+        ({"part": 0, "of": 2}, {"part": 2, "of": 3}),
+        ({"start": 0.0, "fraction": 0.5}, {"start": 0.4, "fraction": 0.5}),
+        ({"start": 0.0, "fraction": 0.5}, {"part": 1, "of": 2}),
+        ({"part": 0, "of": 2}, None),
+    ],
+)
+def test_shares_that_may_overlap_are_refused(first: dict[str, float], second: dict[str, float] | None) -> None:
+    with pytest.raises(ValueError, match="a and b|b must give one too"):
+        scenario(entry("a", share=first), entry("b", share=second))
+
+
+def test_touching_fractions_and_other_seeds_are_accepted() -> None:
+    half = {"start": 0.0, "fraction": 0.5}
+    clients = scenario(
+        entry("a", share=half),
+        entry("b", share={"start": 0.5, "fraction": 0.5}),
+        entry("c", share=half, **{"data-seed": 1}),
+    ).clients
+    assert len(clients) == 3
+
+
+def test_client_names_must_be_unique() -> None:
+    with pytest.raises(ValueError, match="given more than once: a"):
+        scenario(entry("a"), entry("a"))
+
+
+def test_relative_paths_lie_under_the_data_root_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    client = ClientEntry.model_validate(entry("a", **{"encoder-weights": "w.safetensors"}))
+    monkeypatch.setenv("FMTL_DATA_ROOT", str(tmp_path))
+    assert client.data_path() == tmp_path / "nyud320"
+    assert client.weights_path() == tmp_path / "w.safetensors"
+    monkeypatch.delenv("FMTL_DATA_ROOT")
+    with pytest.raises(ScenarioError, match="FMTL_DATA_ROOT; that is not set"):
+        client.data_path()
+
+
+def test_no_weights_file_for_none_and_hub() -> None:
+    assert all(
+        ClientEntry.model_validate(entry("a", **{"encoder-weights": w})).weights_path() is None for w in ("none", "hub")
+    )
+
+
+def test_edge_distance_follows_the_data_set_unless_given() -> None:
+    assert ClientEntry.model_validate(entry("a")).edge_distance == 0.011
+    assert load_scenario("default").client(0).edge_distance == 0.0075
+    assert ClientEntry.model_validate(entry("a", **{"edge-distance": 0.02})).edge_distance == 0.02
+
+
+def test_every_task_a_scenario_may_name_is_offered_by_some_data_set() -> None:
+    assert set(DATASET_TASKS["nyud"]) < set(DATASET_TASKS["procedural"])
