@@ -7,13 +7,14 @@ workers that scored different images can be merged by addition, and the state fi
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from copy import copy
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 
 class MetricUnavailable(ValueError):  # noqa: N818 - it is a state of the result, reported with its reason
@@ -79,8 +80,7 @@ class Metric(ABC):
                 f"{dict(self.settings())} and {dict(other.settings())}."
             )
         self._check(other._counters)
-        for key, value in other._counters.items():
-            self._counters[key] = self._counters[key] + value  # type: ignore[operator]
+        self._add(**other._counters)
 
     def state(self) -> dict[str, Array]:
         """Return a copy of the counters by name: all that another worker needs to continue or merge."""
@@ -100,6 +100,22 @@ class Metric(ABC):
         restored._counters = {key: np.array(value) for key, value in state.items()}
         return restored
 
+    def counter(self, name: str) -> Array:
+        """Return one counter by name (the array itself: do not write to it)."""
+        return self._counters[name]
+
+    def _add(self, **amounts: Array) -> None:
+        """Add to counters by name, keeping their dtypes."""
+        for key, amount in amounts.items():
+            counter: Array = self._counters[key]
+            self._counters[key] = np.asarray(counter + amount, dtype=counter.dtype)
+
+    def _require_finite(self) -> None:
+        """Raise MetricUnavailable if the counter "non_finite" says that a prediction was NaN or infinite."""
+        count = int(self.counter("non_finite"))
+        if count:
+            raise MetricUnavailable(f"{self.name}: {count} predicted values were NaN or infinite.")
+
     def _check(self, state: Mapping[str, Array]) -> None:
         """Raise ValueError unless `state` has this metric's counter names, shapes and dtypes."""
         expected = {key: (value.shape, str(value.dtype)) for key, value in self._counters.items()}
@@ -109,3 +125,8 @@ class Metric(ABC):
                 f"The state does not belong to this {type(self).__name__}: it holds {found}, expected {expected}. "
                 "Use the state of a metric that was created with the same settings."
             )
+
+
+def non_finite_values(prediction: Tensor) -> Array:
+    """Return how many predicted values are NaN or infinite, as an int64 scalar for the counter "non_finite"."""
+    return np.asarray(int((~torch.isfinite(prediction)).sum()), dtype=np.int64)

@@ -1,0 +1,95 @@
+"""Mean intersection over union from one confusion matrix over the whole data set."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
+
+AbsentClasses = Literal["zero", "skip"]
+IGNORE_LABEL = 255
+
+
+class MeanIoU(Metric):
+    """mIoU of semantic segmentation and human parts, in percent (methods of FedHCA2's evaluation).
+
+    Counts are summed over all images before dividing; averaging per image is another, incomparable number.
+
+    Args:
+        num_classes: number of classes C, at least 2; 255 in the label is ignored.
+        absent_classes: what a class counts that is neither labelled nor predicted anywhere: "zero" (the reference
+            behaviour: it still counts in the mean, with 0) or "skip" (the mean is over the other classes).
+
+    Raises:
+        ValueError: a setting outside these values.
+    """
+
+    name = "mIoU"
+    higher_is_better = True
+    unit = "%"
+
+    def __init__(self, num_classes: int, absent_classes: AbsentClasses = "zero") -> None:
+        if not 2 <= num_classes <= IGNORE_LABEL:
+            raise ValueError(f"num_classes = {num_classes}: expected 2 to {IGNORE_LABEL}, since 255 means ignore.")
+        if absent_classes not in ("zero", "skip"):
+            raise ValueError(f"absent_classes = {absent_classes!r}: expected 'zero' or 'skip'.")
+        super().__init__(
+            {
+                "confusion": np.zeros((num_classes, num_classes), dtype=np.int64),
+                "non_finite": np.zeros((), dtype=np.int64),
+            }
+        )
+        self.num_classes = num_classes
+        self.absent_classes = absent_classes
+
+    def settings(self) -> Mapping[str, object]:
+        """Return the class count and the rule for absent classes."""
+        return {"num_classes": self.num_classes, "absent_classes": self.absent_classes}
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """Add one batch: (B, C, H, W) logits, of which the highest decides, and (B, H, W) int64 classes.
+
+        Raises:
+            ValueError: shapes do not fit, or a label is neither 255 nor a class.
+        """
+        expected = (label.shape[0], self.num_classes, *label.shape[1:])
+        if label.ndim != 3 or tuple(prediction.shape) != expected:
+            raise ValueError(
+                f"mIoU over {self.num_classes} classes: expected a label (B, H, W) and a prediction "
+                f"(B, {self.num_classes}, H, W), got {tuple(label.shape)} and {tuple(prediction.shape)}."
+            )
+        valid = label != IGNORE_LABEL
+        truth = label[valid].long()
+        if truth.numel() and not 0 <= int(truth.min()) <= int(truth.max()) < self.num_classes:
+            raise ValueError(
+                f"Labels run from {int(truth.min())} to {int(truth.max())}: expected 0 to {self.num_classes - 1}, or "
+                "255 for ignore. Check num_classes of the data set."
+            )
+        cells = truth * self.num_classes + prediction.detach().argmax(dim=1)[valid]
+        counts = torch.bincount(cells, minlength=self.num_classes**2).reshape(self.num_classes, self.num_classes)
+        self._add(confusion=counts.cpu().numpy(), non_finite=non_finite_values(prediction))
+
+    def class_iou(self) -> npt.NDArray[np.float64]:
+        """Return IoU per class (C,), percent; NaN for a class that is neither labelled nor predicted."""
+        confusion = self.counter("confusion").astype(np.float64)
+        intersection = np.diag(confusion)
+        union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
+        iou = np.full(self.num_classes, np.nan)
+        np.divide(100.0 * intersection, union, out=iou, where=union > 0)
+        return iou
+
+    def compute(self) -> float:
+        """Return mIoU in percent.
+
+        Raises:
+            MetricUnavailable: no valid pixel was seen, or a prediction was not finite.
+        """
+        self._require_finite()
+        if not self.counter("confusion").any():
+            raise MetricUnavailable("mIoU: no valid pixel was seen.")
+        iou = self.class_iou()
+        return float(np.nanmean(iou) if self.absent_classes == "skip" else np.nan_to_num(iou, nan=0.0).mean())

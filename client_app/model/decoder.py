@@ -1,0 +1,44 @@
+"""The FedHCA2 decoder: project every feature map to one width, bring all to one size, fuse."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FCNDecoder(nn.Module):
+    """Fully convolutional decoder of FedHCA2 (arXiv 2311.13250, section 4.1).
+
+    One linear projection per level (applied to every pixel), bilinear resize to the shallowest level, concatenation,
+    1x1 convolution, batch norm, LeakyReLU. The layer names `linears.0` ... `linears.3`, `linear_fuse.0`,
+    `linear_fuse.1` are the six layers L1 to L6 that the aggregation weights one by one. Deviation: feature sizes are
+    read from the input instead of being fixed at construction, so evaluation images may have another size.
+
+    Args:
+        channels: channels of each feature map, shallow to deep.
+        width: channels of the output.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(nn.Linear(c, width) for c in channels)
+        self.linear_fuse = nn.Sequential(
+            nn.Conv2d(width * len(channels), width, kernel_size=1),
+            nn.BatchNorm2d(width),
+            nn.LeakyReLU(),
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return (B, width, H_0, W_0) from maps (B, C_l, H_l, W_l), at the size of the first."""
+        size = features[0].shape[-2:]
+        projected = [self._project(level, feature) for level, feature in enumerate(features)]
+        resized = [F.interpolate(p, size=size, mode="bilinear", align_corners=False) for p in projected]
+        fused: Tensor = self.linear_fuse(torch.cat(resized, dim=1))
+        return fused
+
+    def _project(self, level: int, feature: Tensor) -> Tensor:
+        """Apply a linear layer at every pixel; as a 1x1 convolution it keeps the memory format of the input."""
+        linear = self.linears[level]
+        assert isinstance(linear, nn.Linear)
+        return F.conv2d(feature, linear.weight[:, :, None, None], linear.bias)

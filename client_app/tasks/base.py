@@ -1,0 +1,100 @@
+"""What every dense task defines: channels, loss and its weight, metric."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from client_app.metrics.base import Metric
+
+IGNORE_LABEL = 255
+
+
+class Task(ABC):
+    """One dense prediction task.
+
+    Class attributes: `name` (key of the label in a sample), `loss_weight` (factor in the sum over a client's tasks,
+    used for single-task clients too, as FedHCA2 does), `metric_name` and `higher_is_better` (what is reported).
+    """
+
+    name: ClassVar[str]
+    loss_weight: ClassVar[float]
+    metric_name: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+
+    @abstractmethod
+    def output_channels(self, num_classes: Mapping[str, int]) -> int:
+        """Return the channels a head for this task predicts.
+
+        Args:
+            num_classes: the data set's class counts by task name (`dataset.num_classes`).
+
+        Raises:
+            ValueError: the task needs a class count that the data set does not give.
+        """
+
+    @abstractmethod
+    def new_metric(self, num_classes: Mapping[str, int]) -> Metric:
+        """Return an empty metric for this task; `num_classes` as for `output_channels`."""
+
+    def loss(self, prediction: Tensor, label: Tensor) -> Tensor:
+        """Return the unweighted loss of one batch, computed in float32 whatever the prediction's dtype.
+
+        A batch without a valid pixel gives 0 that still carries a graph, so `backward` works and adds zeros.
+
+        Args:
+            prediction: (B, C, H, W) raw output of the head, any floating dtype.
+            label: the collated label of this task, on the same device.
+
+        Returns:
+            float32 scalar.
+
+        Raises:
+            ValueError: batch or image size differ between prediction and label, or a class is out of range.
+        """
+        if prediction.shape[0] != label.shape[0] or prediction.shape[-2:] != label.shape[-2:]:
+            raise ValueError(
+                f"Task {self.name!r}: prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in "
+                "batch or image size. Predictions must have the label's resolution."
+            )
+        with torch.autocast(prediction.device.type, enabled=False):
+            return self._loss(prediction.float(), label)
+
+    @abstractmethod
+    def _loss(self, prediction: Tensor, label: Tensor) -> Tensor:
+        """Compute the loss for a float32 prediction of the label's size."""
+
+
+def class_count(num_classes: Mapping[str, int], task: str) -> int:
+    """Return the class count of a task, or raise ValueError naming what the data set does give."""
+    if num_classes.get(task, 0) < 2:
+        raise ValueError(
+            f"Task {task!r} needs num_classes[{task!r}] of at least 2, but the data set gives {dict(num_classes)}. "
+            "Choose a data set that labels this task."
+        )
+    return num_classes[task]
+
+
+def mean_cross_entropy(prediction: Tensor, label: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Return cross-entropy summed over valid pixels, divided by their number (not by the sum of class weights).
+
+    Args:
+        prediction: (B, C, H, W) float32 logits.
+        label: (B, H, W) int64 classes, 255 = ignore.
+        class_weights: (C,) float32, or None for equal weights.
+
+    Raises:
+        ValueError: a label is neither 255 nor below C; on a GPU it would otherwise abort the whole process.
+    """
+    valid = label != IGNORE_LABEL
+    worst = int(torch.where(valid, label, 0).max()) if label.numel() else 0
+    if worst >= prediction.shape[1]:
+        raise ValueError(
+            f"A label has class {worst}, but the head predicts {prediction.shape[1]} classes (0 to "
+            f"{prediction.shape[1] - 1}, 255 = ignore). Check num_classes of the data set."
+        )
+    total = F.cross_entropy(prediction, label, weight=class_weights, ignore_index=IGNORE_LABEL, reduction="sum")
+    return total / valid.sum().clamp(min=1)
