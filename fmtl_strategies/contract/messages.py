@@ -3,7 +3,7 @@
 Text goes as one JSON string, checked by a schema on arrival; arrays go as one flat array per group.
 
 query          -> Question       <- Answer (a ClientProfile)
-query.initial  -> InitialRequest <- starting parameters of the groups asked for
+query.initial  -> InitialRequest <- the request, and starting parameters of the groups asked for (float32)
 train          -> Instruction    <- Report and updates
 evaluate       -> Instruction    <- Report without updates
 """
@@ -62,6 +62,7 @@ class Instruction(_Text):
         round: the round to train, from 1; for an evaluate message the last finished round.
         attempt: how often this round was asked before, from 0.
         evaluate: score the model on the validation split before training.
+        parameters_format: number format of the parameters that come with the instruction.
         upload_groups: groups whose updates the server wants.
         upload_format: number format of the updates.
         settings: optimiser and schedule.
@@ -71,6 +72,7 @@ class Instruction(_Text):
     round: int = Field(ge=0)
     attempt: int = Field(default=0, ge=0)
     evaluate: bool
+    parameters_format: NumberFormat = "float32"
     upload_groups: tuple[str, ...] = ()
     upload_format: NumberFormat = "bfloat16"
     settings: LocalSettings

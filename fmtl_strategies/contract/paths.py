@@ -1,0 +1,39 @@
+"""Where a run keeps its files: one rule for server and clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RunFolderError(ValueError):
+    """The run config names a folder that cannot be used."""
+
+
+def run_folder(out_dir: str, run_id: int) -> Path:
+    """Return the folder that belongs to a run.
+
+    Args:
+        out_dir: the run config's `out-dir`: an absolute path, or empty for the default.
+        run_id: Flower's number of the run.
+
+    Returns:
+        `out_dir`, or `~/fmtl-runs/<run id>` where it is empty. The folder is not created.
+
+    Raises:
+        RunFolderError: `out_dir` is a relative path.
+    """
+    if not out_dir:
+        return Path.home() / "fmtl-runs" / str(run_id)
+    path = Path(out_dir).expanduser()
+    if not path.is_absolute():
+        raise RunFolderError(
+            f"out-dir = {out_dir!r} is a relative path. Flower runs the server in the folder where its daemon was "
+            f"first started, not where you typed the command, so a relative path could lie anywhere. "
+            f"Give an absolute path, for example out-dir = '{Path.home() / 'fmtl-runs' / path.name}'."
+        )
+    return path
+
+
+def clients_folder(run: Path) -> Path:
+    """Return the folder in which simulated clients keep what survives a round."""
+    return run / "clients"
