@@ -9,6 +9,7 @@ from client_app.model.multi_task_model import (
     parameter_groups_of,
     set_encoder_batch_norm_eval,
 )
+from client_app.model.weights import WeightsError, WeightsReport, load_encoder_weights
 
 __all__ = [
     "PRESETS",
@@ -17,8 +18,11 @@ __all__ = [
     "ModelConfig",
     "MultiTaskModel",
     "UnknownEncoderError",
+    "WeightsError",
+    "WeightsReport",
     "build_encoder",
     "build_model",
+    "load_encoder_weights",
     "parameter_groups_of",
     "set_encoder_batch_norm_eval",
 ]
