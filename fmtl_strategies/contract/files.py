@@ -76,7 +76,7 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> No
     """Write arrays by name to a safetensors file (safetensors keeps no order; names carry it)."""
     with clear_disk_errors(path):
         try:
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
         except SafetensorError as error:
             if "No space left" in str(error) or "os error 28" in str(error):
                 raise DiskFullError(f"the disk holding {path} is full; free some space and resume the run") from error
