@@ -1,0 +1,45 @@
+"""A client's data splits and transforms, as its scenario entry asks for them."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+import torch
+
+from client_app.training.batches import LocalData
+from datasets.registry import open_dataset
+from datasets.scenario import ClientEntry
+from datasets.transforms import evaluation_transform, to_batch, training_transform
+
+_CACHED_CLIENTS = 16
+_MOST_THREADS = 8
+
+
+@lru_cache(maxsize=_CACHED_CLIENTS)
+def local_data(entry: ClientEntry) -> LocalData:
+    """Open a client's splits; one process opens the same entry once, for a simulation's workers serve many rounds.
+
+    Raises:
+        ValueError: the entry's data cannot be used; a subclass says what is missing.
+        FileNotFoundError: a file of the data set is missing.
+    """
+    train, validation = open_dataset(entry, "train"), open_dataset(entry, "validation")
+    if len(train) == 0:
+        raise ValueError(f"client {entry.name} has no training images; give it a larger share of {entry.dataset}")
+    return LocalData(
+        train=train,
+        validation=validation,
+        augment=training_transform(entry.augment, entry.image_size, entry.normalisation),
+        prepare=evaluation_transform(entry.image_size, entry.normalisation),
+        collate=to_batch,
+        num_classes=train.num_classes,
+        threads=_threads(entry.device),
+    )
+
+
+def _threads(device: str) -> int:
+    """Return how many samples to prepare beside a GPU; a CPU that trains has no cores to spare."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return 0
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST_THREADS)

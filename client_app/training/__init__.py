@@ -1,0 +1,1 @@
+"""Local training: schedule, optimiser, batches, the loop, evaluation, and the state kept between rounds."""

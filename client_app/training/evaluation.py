@@ -1,0 +1,44 @@
+"""Scoring a model on a client's validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from client_app.metrics.base import Metric, MetricUnavailable
+from client_app.training.batches import LocalData, evaluation_batches, to_device
+from client_app.training.device import reproducible_kernels
+from fmtl_strategies.contract.messages import Score
+
+
+def evaluate(
+    model: nn.Module, metrics: Mapping[str, Metric], data: LocalData, batch_size: int, device: torch.device
+) -> dict[str, Score]:
+    """Score a model on the whole validation split, in float32 whatever the training's precision.
+
+    Args:
+        model: scored in evaluation mode; left in that mode.
+        metrics: an empty metric by task; filled in place.
+        data: the client's data.
+        batch_size: images in a batch.
+        device: where the model is.
+
+    Returns:
+        The metric of every task, or the reason why it has none.
+    """
+    model.eval()
+    with torch.inference_mode(), reproducible_kernels():
+        for batch in evaluation_batches(data, batch_size):
+            predictions = model(to_device(batch, device)["image"])
+            for task, metric in metrics.items():
+                metric.update(predictions[task], batch[task].to(device))
+    return {task: _score(metric) for task, metric in metrics.items()}
+
+
+def _score(metric: Metric) -> Score:
+    try:
+        return Score(value=metric.compute())
+    except MetricUnavailable as error:
+        return Score(missing_because=str(error)[:500] or "the metric gave no reason")
