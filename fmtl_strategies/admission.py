@@ -1,0 +1,145 @@
+"""Every reply is checked before any maths sees it (design.md section 4, step 4; field-notes section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Array, Message
+
+from fmtl_strategies.contract.layout import FloatArray
+from fmtl_strategies.contract.messages import UPDATES_RECORD, MessageError, Report, read_arrays, read_text
+from fmtl_strategies.contract.profile import ClientProfile
+from fmtl_strategies.contract.wire import NumberFormat, WireError, decode_flat
+from fmtl_strategies.pools import ParameterStore, RowKey
+
+_BLOCK = 1 << 20
+
+
+class RejectedReplyError(ValueError):
+    """A reply that is set aside; the text is the reason shown in log and history."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a good reply of one client looks like.
+
+    Attributes:
+        profile: the client's profile.
+        round: the round it was asked for.
+        upload_groups: groups whose updates are due.
+        upload_format: number format of the updates.
+        max_update_norm: largest Euclidean norm of a group's update that is believed.
+    """
+
+    profile: ClientProfile
+    round: int
+    upload_groups: tuple[str, ...]
+    upload_format: NumberFormat
+    max_update_norm: float
+
+
+def open_reply(reply: Message | None) -> Message:
+    """Return a reply that carries content.
+
+    Raises:
+        RejectedReplyError: no reply came in time, or the client or the network reports an error.
+    """
+    if reply is None:
+        raise RejectedReplyError("no reply before the round's deadline")
+    if reply.has_error():
+        reason = " ".join(str(reply.error.reason or "").split())
+        raise RejectedReplyError(f"client error {reply.error.code}: {reason[:500]}")
+    return reply
+
+
+def admit_report(reply: Message | None, expected: Expected) -> Report:
+    """Check the text of a reply against what was asked.
+
+    Raises:
+        RejectedReplyError: text of another form, of another client or round, with an implausible count, or with
+            losses or scores of tasks the client does not have.
+    """
+    content = open_reply(reply).content
+    try:
+        report = read_text(content, Report)
+    except MessageError as error:
+        raise RejectedReplyError(str(error)) from error
+    profile = expected.profile
+    if report.client != profile.client:
+        raise RejectedReplyError(f"reply is signed {report.client!r}, expected {profile.client!r}")
+    if report.round != expected.round:
+        raise RejectedReplyError(f"reply answers round {report.round}, expected round {expected.round}")
+    if report.train_examples != profile.train_examples:
+        raise RejectedReplyError(
+            f"reply counts {report.train_examples} training images, the client announced {profile.train_examples}"
+        )
+    strange = (set(report.losses) | set(report.scores)) - set(profile.task_names)
+    if strange:
+        raise RejectedReplyError(f"reply speaks of tasks the client does not have: {sorted(strange)}")
+    return report
+
+
+def admit_updates(reply: Message, expected: Expected, store: ParameterStore) -> int:
+    """Check the updates of a reply and write them into the rows of this round.
+
+    Args:
+        reply: a reply whose report was admitted.
+        expected: what is due.
+        store: receives the updates; nothing of a rejected reply stays in it.
+
+    Returns:
+        Bytes received.
+
+    Raises:
+        RejectedReplyError: groups missing or not asked for, wrong dtype, shape, size or bytes, NaN, infinity, or a norm
+            beyond the limit.
+    """
+    arrays = read_arrays(reply.content, UPDATES_RECORD)
+    _check_names(arrays, expected.upload_groups)
+    received = 0
+    try:
+        for group in sorted(expected.upload_groups):
+            key = RowKey(expected.profile.client, group)
+            row = store.update_buffer(key)
+            _admit_array(arrays[group], expected, group, row)
+            store.commit_update(key)
+            received += len(arrays[group].data)
+    except RejectedReplyError:
+        store.discard_updates(expected.profile.client)
+        raise
+    return received
+
+
+def _admit_array(array: Array, expected: Expected, group: str, row: FloatArray) -> None:
+    try:
+        decode_flat(array, expected.profile.groups[group].size, expected.upload_format, out=row)
+    except WireError as error:
+        raise RejectedReplyError(f"update of {group}: {error}") from error
+    norm = update_norm(row)
+    if not math.isfinite(norm):
+        raise RejectedReplyError(f"update of {group} holds NaN, infinite or overflowing values")
+    if norm > expected.max_update_norm:
+        raise RejectedReplyError(
+            f"update of {group} has norm {norm:.3g}, the limit max-update-norm is {expected.max_update_norm:.3g}"
+        )
+
+
+def _check_names(arrays: Mapping[str, Array], due: tuple[str, ...]) -> None:
+    missing, extra = sorted(set(due) - set(arrays)), sorted(set(arrays) - set(due))
+    if missing:
+        raise RejectedReplyError(f"updates lack the groups {missing}")
+    if extra:
+        raise RejectedReplyError(f"updates hold groups that were not asked for: {extra[:5]}")
+
+
+def update_norm(flat: FloatArray) -> float:
+    """Return the Euclidean norm of a (D,) float32 vector; NaN or infinity where a value is, without warnings."""
+    total = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, flat.size, _BLOCK):
+            block = flat[start : start + _BLOCK]
+            total += float(np.dot(block, block))
+    return math.sqrt(total) if math.isfinite(total) and total >= 0 else total

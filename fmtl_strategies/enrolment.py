@@ -1,0 +1,188 @@
+"""Asking new nodes who they are, and giving each new client the parameters it starts from (design.md 4, step 1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Message, MessageType
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from pydantic import BaseModel
+
+from fmtl_strategies.admission import RejectedReplyError, open_reply, update_norm
+from fmtl_strategies.contract.layout import FloatArray
+from fmtl_strategies.contract.messages import (
+    PARAMETERS_RECORD,
+    QUERY_INITIAL,
+    InitialRequest,
+    MessageError,
+    Question,
+    read_arrays,
+    read_text,
+    to_records,
+)
+from fmtl_strategies.contract.profile import ClientProfile
+from fmtl_strategies.contract.settings import LocalSettings
+from fmtl_strategies.contract.wire import WireError, decode_flat
+from fmtl_strategies.pools import ParameterStore, RowKey
+from fmtl_strategies.roster import Roster, RosterError
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How nodes are asked.
+
+    Attributes:
+        experiment: name of the run across restarts.
+        settings: what clients derive their starting model from.
+        timeout_seconds: how long an answer may take.
+    """
+
+    experiment: str
+    settings: LocalSettings
+    timeout_seconds: float
+
+
+def exchange(
+    grid: Grid, bodies: Mapping[int, tuple[str, BaseModel]], timeout_seconds: float
+) -> dict[int, Message | None]:
+    """Send one message to each node and return the replies by node, None where none came.
+
+    Replies are matched by message id: an error reply for a lost node is signed by the link, not by the node.
+    """
+    messages = [
+        Message(to_records(text), node, message_type, ttl=timeout_seconds)
+        for node, (message_type, text) in sorted(bodies.items())
+    ]
+    metadata = [(message.metadata.dst_node_id, message.metadata) for message in messages]
+    replies = {r.metadata.reply_to_message_id: r for r in grid.send_and_receive(messages, timeout=timeout_seconds)}
+    return {node: replies.get(sent.message_id) for node, sent in metadata}
+
+
+def enrol(grid: Grid, roster: Roster, store: ParameterStore, shared_kinds: Sequence[str], asking: Asking) -> None:
+    """Ask every connected node that is not yet bound who it is; bind those whose answer holds.
+
+    Args:
+        grid: connection to the nodes.
+        roster: receives the clients, and the reasons of those refused.
+        store: receives a row for every shared group of a new client.
+        shared_kinds: kinds of groups the strategy exchanges.
+        asking: how to ask.
+    """
+    alive = list(grid.get_node_ids())
+    strangers = roster.strangers(alive)
+    if not strangers:
+        return
+    question = Question(experiment=asking.experiment, settings=asking.settings)
+    replies = exchange(grid, dict.fromkeys(strangers, (MessageType.QUERY, question)), asking.timeout_seconds)
+    answers: dict[int, ClientProfile] = {}
+    for node, reply in replies.items():
+        try:
+            profile = read_text(open_reply(reply).content, ClientProfile)
+            roster.check(node, profile, [*roster_nodes(roster, alive), *answers])
+            _check_not_claimed(profile, answers.values())
+            answers[node] = profile
+        except (RejectedReplyError, MessageError, RosterError) as error:
+            _refuse(roster, node, str(error))
+    _give_starts(grid, roster, store, shared_kinds, answers, asking)
+
+
+def roster_nodes(roster: Roster, alive: Iterable[int]) -> list[int]:
+    """Return the connected nodes already bound to a client."""
+    return [node for _, node in roster.present(alive)]
+
+
+def _check_not_claimed(profile: ClientProfile, others: Iterable[ClientProfile]) -> None:
+    if any(other.client == profile.client for other in others):
+        raise RosterError(
+            f"client name {profile.client!r} is claimed by two new nodes at once; give every site its own name"
+        )
+
+
+def _give_starts(
+    grid: Grid,
+    roster: Roster,
+    store: ParameterStore,
+    kinds: Sequence[str],
+    answers: dict[int, ClientProfile],
+    asking: Asking,
+) -> None:
+    """Fill the store for new clients: from rows that exist, else from the first client by name that has the group."""
+    waiting = dict(sorted(answers.items(), key=lambda item: item[1].client))
+    while waiting:
+        wanted = _place_known_starts(store, kinds, waiting)
+        for node in [n for n in waiting if n not in wanted or not wanted[n]]:
+            if _complete(store, kinds, waiting[node]):
+                roster.bind(node, waiting.pop(node))
+        requests = {node: groups for node, groups in wanted.items() if groups}
+        if not requests:
+            continue
+        replies = exchange(
+            grid,
+            {
+                node: (
+                    QUERY_INITIAL,
+                    InitialRequest(experiment=asking.experiment, settings=asking.settings, groups=tuple(groups)),
+                )
+                for node, groups in requests.items()
+            },
+            asking.timeout_seconds,
+        )
+        for node, groups in requests.items():
+            try:
+                for group, flat in _initial_arrays(replies[node], waiting[node], groups).items():
+                    store.add(RowKey(waiting[node].client, group), waiting[node].groups[group], flat)
+            except (RejectedReplyError, WireError) as error:
+                _refuse(roster, node, f"starting parameters: {error}")
+                if waiting[node].client not in roster.profiles:
+                    store.remove_client(waiting[node].client)
+                del waiting[node]
+
+
+def _place_known_starts(
+    store: ParameterStore, kinds: Sequence[str], waiting: Mapping[int, ClientProfile]
+) -> dict[int, list[str]]:
+    """Add every row whose start exists; return, by node, the groups that this node has to provide itself.
+
+    Of several waiting clients with the same need only the first by name is asked: the others start from its rows.
+    """
+    asked: set[tuple[str, str]] = set()
+    wanted: dict[int, list[str]] = {}
+    for node, profile in waiting.items():
+        wanted[node] = []
+        for kind in kinds:
+            for group in profile.groups_of_kind(kind):
+                key, layout = RowKey(profile.client, group), profile.groups[group]
+                if key in store:
+                    continue
+                start = store.start_for(group, layout)
+                need = (group, layout.signature)
+                if start is not None:
+                    store.add(key, layout, start)
+                elif need not in asked:
+                    asked.add(need)
+                    wanted[node].append(group)
+    return wanted
+
+
+def _complete(store: ParameterStore, kinds: Sequence[str], profile: ClientProfile) -> bool:
+    return all(RowKey(profile.client, group) in store for kind in kinds for group in profile.groups_of_kind(kind))
+
+
+def _initial_arrays(reply: Message | None, profile: ClientProfile, groups: Sequence[str]) -> dict[str, FloatArray]:
+    arrays = read_arrays(open_reply(reply).content, PARAMETERS_RECORD)
+    if set(arrays) != set(groups):
+        raise RejectedReplyError(f"holds the groups {sorted(arrays)}, asked for {sorted(groups)}")
+    starts = {group: decode_flat(arrays[group], profile.groups[group].size, "float32") for group in groups}
+    for group, flat in starts.items():
+        if not np.isfinite(update_norm(flat)):
+            raise RejectedReplyError(f"{group} holds NaN, infinite or overflowing values")
+    return starts
+
+
+def _refuse(roster: Roster, node: int, reason: str) -> None:
+    if roster.refuse(node, reason):
+        log(logging.WARNING, "node %s refused: %s", node, reason)

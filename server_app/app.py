@@ -1,0 +1,93 @@
+"""fmtl: the ServerApp. Reads the run config, opens the run folder, runs the rounds, writes the result."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from flwr.app import Context
+from flwr.common.logger import log
+from flwr.serverapp import Grid, ServerApp
+
+from fmtl_strategies.base import PersonalizedStrategy
+from fmtl_strategies.contract.paths import run_folder
+from fmtl_strategies.record import RoundRecord
+from fmtl_strategies.registry import make_strategy
+from server_app.config import RunConfig, parse_run_config
+from server_app.result import final_result, totals
+from server_app.rounds import RunFailedError, run_rounds
+from server_app.run_folder import RunFolder, RunFolderError, library_versions
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run one federation as the run config says."""
+    config, parameters = parse_run_config(context.run_config)
+    run(grid, config, parameters, run_folder(config.out_dir, context.run_id))
+
+
+def run(grid: Grid, config: RunConfig, parameters: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Run one federation in a folder and return the content of its result.json.
+
+    Args:
+        grid: connection to the nodes.
+        config: the run config.
+        parameters: the strategy's hyper-parameters by kebab-case name.
+        path: absolute path of the run folder.
+
+    Raises:
+        RunFailedError: the run cannot go on; result.json says why.
+        RunFolderError: the folder cannot be used as asked.
+    """
+    folder = RunFolder(path)
+    saved = _open_folder(folder, config, parameters)
+    try:
+        strategy = make_strategy(config.strategy, config.round_settings(saved["experiment"]), parameters)
+        log(logging.INFO, "run folder: %s", path)
+        try:
+            record = run_rounds(strategy, grid, folder, config)
+        except RunFailedError as error:
+            _finish(folder, strategy, saved, reason=str(error))
+            raise
+        return _finish(folder, strategy, saved, record=record)
+    finally:
+        folder.close()
+
+
+def _open_folder(folder: RunFolder, config: RunConfig, parameters: dict[str, Any]) -> dict[str, Any]:
+    strategy = make_strategy(config.strategy, config.round_settings("check"), parameters)
+    effective = config.model_dump(by_alias=True, exclude={"resume", "out_dir"})
+    own = strategy.parameters.model_dump(by_alias=True)
+    effective.update({f"{config.strategy}.{name}": value for name, value in own.items()})
+    if not config.resume:
+        experiment = f"run-{uuid4().hex[:12]}"
+        saved = {"run_config": effective, "experiment": experiment, "versions": library_versions()}
+        folder.create(saved)
+        return saved
+    saved = folder.open()
+    before = saved["run_config"]
+    for key in sorted(effective.keys() | before.keys()):
+        if effective.get(key) != before.get(key):
+            raise RunFolderError(
+                f"cannot resume {folder.path}: {key} = {effective.get(key)!r}, the run was started with "
+                f"{before.get(key)!r}; use the same settings (fmtl resume does) or start a new run"
+            )
+    return saved
+
+
+def _finish(
+    folder: RunFolder,
+    strategy: PersonalizedStrategy,
+    saved: dict[str, Any],
+    *,
+    record: RoundRecord | None = None,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    result = {**final_result(strategy, saved, record, reason), **totals(folder.history())}
+    folder.write_result(result)
+    log(logging.INFO, "result: %s", folder.path / "result.json")
+    return result

@@ -1,0 +1,1 @@
+"""Reading run folders and comparing runs: tables, Markdown and curves."""

@@ -1,0 +1,227 @@
+"""A run folder as one value: completed, failed with its reason, or unfinished with its last evaluated round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from server_app.report.run_files import (
+    CONFIG,
+    HISTORY,
+    RESULT,
+    ClientResult,
+    ConfigFile,
+    HistoryLine,
+    ResultFile,
+    RunFolderError,
+    Score,
+    read_config,
+    read_history,
+    read_result,
+)
+
+__all__ = ["Cost", "Measure", "Pair", "Run", "RunFolderError", "Score", "read_run"]
+
+Pair = tuple[str, str]
+"""Client name and task name: one column of published tables, one row of ours."""
+
+Curve = tuple[tuple[int, float | None], ...]
+"""Evaluated rounds with the value of the model after that round; None where it is missing."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a task is scored by.
+
+    Attributes:
+        metric: its name.
+        higher_is_better: its direction.
+    """
+
+    metric: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run took.
+
+    Attributes:
+        seconds: wall-clock time.
+        bytes_up: sent by all clients together.
+        bytes_down: sent to all clients together.
+    """
+
+    seconds: float
+    bytes_up: int
+    bytes_down: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as far as it got.
+
+    Attributes:
+        folder: where it lies.
+        status: how it ended.
+        reason: why it failed; None otherwise.
+        strategy: its name.
+        parameters: of the strategy; empty for an unfinished run, which has not recorded them.
+        scenario: its name.
+        seed: of the run.
+        rounds: finished rounds.
+        evaluated_round: last round whose model was scored; None where none was.
+        run_config: the effective settings.
+        versions: of the libraries.
+        clients: what the result says about each; empty for an unfinished run.
+        measures: metric and direction by client and task; empty for an unfinished run.
+        scores: the final ones, of an unfinished run the last ones.
+        curves: scores by round.
+        cost: None for an unfinished run.
+    """
+
+    folder: Path
+    status: Literal["completed", "failed", "unfinished"]
+    reason: str | None
+    strategy: str
+    parameters: Mapping[str, Any]
+    scenario: str
+    seed: int
+    rounds: int
+    evaluated_round: int | None
+    run_config: Mapping[str, str | int | float | bool]
+    versions: Mapping[str, Any]
+    clients: Mapping[str, ClientResult]
+    measures: Mapping[Pair, Measure]
+    scores: Mapping[Pair, Score]
+    curves: Mapping[Pair, Curve]
+    cost: Cost | None
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which users know the run by."""
+        return self.folder.resolve().name
+
+    @property
+    def state(self) -> str:
+        """How far the run got, as a phrase."""
+        reached = "no round evaluated" if self.evaluated_round is None else f"evaluated to round {self.evaluated_round}"
+        if self.status == "completed":
+            return "completed"
+        return f"{self.status}, {reached}"
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Args:
+        folder: holds ``config.json``, ``history.jsonl`` and, once the run has ended, ``result.json``.
+
+    Returns:
+        The run; where ``result.json`` is absent its status is ``unfinished``.
+
+    Raises:
+        RunFolderError: not a run folder, or a file in it is damaged.
+    """
+    _check_is_run_folder(folder)
+    config = read_config(folder)
+    result = read_result(folder)
+    history = read_history(folder, finished=result is not None)
+    if result is None:
+        return _unfinished(folder, config, history)
+    return _ended(folder, config, history, result)
+
+
+def _check_is_run_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise RunFolderError(f"{folder} does not exist; give the folder of a run.")
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; give the folder of a run.")
+    if any((folder / name).exists() for name in (CONFIG, HISTORY, RESULT)):
+        return
+    inside = sorted(path.name for path in folder.iterdir() if (path / CONFIG).exists())
+    hint = f" It holds run folders: {', '.join(inside)}." if inside else ""
+    raise RunFolderError(f"{folder} is not a run folder: it has no {CONFIG}, {HISTORY} or {RESULT}.{hint}")
+
+
+def _curves(history: tuple[HistoryLine, ...]) -> dict[Pair, Curve]:
+    points: dict[Pair, dict[int, float | None]] = {}
+    for line in history:
+        if line.evaluated_round is None:
+            continue
+        for client, tasks in line.scores.items():
+            for task, score in tasks.items():
+                points.setdefault((client, task), {})[line.evaluated_round] = score.value
+    return {pair: tuple(sorted(by_round.items())) for pair, by_round in points.items()}
+
+
+def _last_evaluated(history: tuple[HistoryLine, ...]) -> HistoryLine | None:
+    evaluated = [line for line in history if line.evaluated_round is not None and line.scores]
+    return evaluated[-1] if evaluated else None
+
+
+def _ended(folder: Path, config: ConfigFile, history: tuple[HistoryLine, ...], result: ResultFile) -> Run:
+    last = _last_evaluated(history)
+    results = {(client, task): found for client, entry in result.clients.items() for task, found in entry.tasks.items()}
+    return Run(
+        folder=folder,
+        status=result.status,
+        reason=(result.reason or "no reason was recorded") if result.status == "failed" else None,
+        strategy=result.strategy,
+        parameters=result.strategy_parameters,
+        scenario=result.scenario,
+        seed=result.seed,
+        rounds=result.rounds,
+        evaluated_round=None if last is None else last.evaluated_round,
+        run_config=config.run_config,
+        versions=result.versions,
+        clients=result.clients,
+        measures={pair: Measure(found.metric, found.higher_is_better) for pair, found in results.items()},
+        scores=dict(results),
+        curves=_curves(history),
+        cost=Cost(result.seconds, result.bytes_up, result.bytes_down),
+    )
+
+
+def _unfinished(folder: Path, config: ConfigFile, history: tuple[HistoryLine, ...]) -> Run:
+    last = _last_evaluated(history)
+    scores = {} if last is None else last.scores
+    return Run(
+        folder=folder,
+        status="unfinished",
+        reason=None,
+        strategy=_text_setting(folder, config, "strategy"),
+        parameters={},
+        scenario=_scenario_name(_text_setting(folder, config, "scenario")),
+        seed=_seed(folder, config),
+        rounds=max((line.round for line in history), default=0),
+        evaluated_round=None if last is None else last.evaluated_round,
+        run_config=config.run_config,
+        versions=config.versions,
+        clients={},
+        measures={},
+        scores={(client, task): score for client, tasks in scores.items() for task, score in tasks.items()},
+        curves=_curves(history),
+        cost=None,
+    )
+
+
+def _scenario_name(setting: str) -> str:
+    """A scenario given as a file goes by the file's name, as the shipped ones do."""
+    return Path(setting).stem if setting.endswith((".yaml", ".yml")) else setting
+
+
+def _text_setting(folder: Path, config: ConfigFile, key: str) -> str:
+    value = config.run_config.get(key)
+    if not isinstance(value, str) or not value:
+        raise RunFolderError(f"{folder / CONFIG} is damaged: run_config.{key} is a name, but {value!r} was found.")
+    return value
+
+
+def _seed(folder: Path, config: ConfigFile) -> int:
+    value = config.run_config.get("seed")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RunFolderError(f"{folder / CONFIG} is damaged: run_config.seed is an integer, but {value!r} was found.")
+    return value

@@ -1,0 +1,76 @@
+"""result.json: what a run says about itself at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fmtl_strategies.base import PersonalizedStrategy
+from fmtl_strategies.contract.messages import Score
+from fmtl_strategies.contract.profile import ClientProfile
+from fmtl_strategies.record import RoundRecord
+
+FORMAT = 1
+
+
+def final_result(
+    strategy: PersonalizedStrategy, config: Mapping[str, Any], record: RoundRecord | None, reason: str | None
+) -> dict[str, Any]:
+    """Return the content of result.json, without the totals of the history.
+
+    Args:
+        strategy: the strategy after the last round.
+        config: content of config.json.
+        record: the final scores; None where the run failed before.
+        reason: why the run failed; None where it completed.
+    """
+    run_config = config["run_config"]
+    scores = {} if record is None else record.scores
+    set_aside = {} if record is None else record.set_aside
+    return {
+        "format": FORMAT,
+        "status": "completed" if reason is None else "failed",
+        "reason": reason,
+        "strategy": run_config["strategy"],
+        "strategy_parameters": strategy.parameters.model_dump(by_alias=True),
+        "scenario": run_config["scenario"],
+        "seed": run_config["seed"],
+        "rounds": run_config["num-server-rounds"],
+        "experiment": config["experiment"],
+        "versions": config["versions"],
+        "clients": {
+            name: _client(profile, scores.get(name, {}), set_aside.get(name))
+            for name, profile in sorted(strategy.roster.profiles.items())
+        },
+    }
+
+
+def totals(history: Sequence[Mapping[str, Any]]) -> dict[str, float | int]:
+    """Return bytes and seconds summed over the lines of a history."""
+    return {
+        "bytes_up": sum(int(line["bytes_up"]) for line in history),
+        "bytes_down": sum(int(line["bytes_down"]) for line in history),
+        "seconds": round(sum(float(line["seconds"].get(k, 0.0)) for line in history for k in _PHASES), 3),
+    }
+
+
+_PHASES = ("clients", "aggregation")
+
+
+def _client(profile: ClientProfile, scores: Mapping[str, Score], set_aside: str | None) -> dict[str, Any]:
+    absent = Score(missing_because=(set_aside or "the client was not there to be scored")[:500])
+    return {
+        "dataset": profile.dataset,
+        "encoder": profile.encoder,
+        "train_examples": profile.train_examples,
+        "validation_examples": profile.validation_examples,
+        "weights": profile.weights_report,
+        "tasks": {
+            task.name: {
+                "metric": task.metric,
+                "higher_is_better": task.higher_is_better,
+                **scores.get(task.name, absent).model_dump(),
+            }
+            for task in profile.tasks
+        },
+    }

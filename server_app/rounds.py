@@ -1,0 +1,133 @@
+"""The round loop: train, aggregate, record, checkpoint; at the end, score and write the result.
+
+A run killed at any moment goes on from its newest checkpoint and ends with the same bits: the history is cut back to
+what it was at the checkpoint, and clients answer a repeated round with what they answered before.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+
+from fmtl_strategies.base import PersonalizedStrategy
+from fmtl_strategies.record import RoundRecord
+from server_app.config import RunConfig
+from server_app.run_folder import Checkpoint, RunFolder
+
+
+class RunFailedError(RuntimeError):
+    """A run that cannot go on; the text is the reason."""
+
+
+@dataclass
+class _Progress:
+    round: int = 0
+    skipped_in_a_row: int = 0
+
+
+def run_rounds(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, config: RunConfig) -> RoundRecord:
+    """Run all rounds that are left, then score the final models.
+
+    Args:
+        strategy: a strategy that has not run yet.
+        grid: connection to the nodes.
+        folder: the run's folder, created or opened.
+        config: the run config.
+
+    Returns:
+        The record with the final scores.
+
+    Raises:
+        RunFailedError: too few clients at the start, or too many skipped rounds in a row.
+    """
+    progress = _restore(strategy, folder)
+    _wait_for_clients(strategy, grid, config)
+    strategy.summary()
+    for server_round in range(progress.round + 1, config.num_server_rounds + 1):
+        log(logging.INFO, "[ROUND %s/%s]", server_round, config.num_server_rounds)
+        messages = strategy.configure_train(server_round, ArrayRecord(), ConfigRecord(), grid)
+        replies = grid.send_and_receive(messages, timeout=config.round_timeout)
+        strategy.aggregate_train(server_round, replies)
+        progress.round = server_round
+        progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if strategy.record.skipped else 0
+        _keep(strategy, folder, progress, config.keep_checkpoints)
+        if progress.skipped_in_a_row >= config.max_skipped_rounds:
+            raise RunFailedError(_why_skipped(strategy.record, progress.skipped_in_a_row))
+    return _score(strategy, grid, folder, config)
+
+
+def _score(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, config: RunConfig) -> RoundRecord:
+    last = config.num_server_rounds
+    messages = strategy.configure_evaluate(last, ArrayRecord(), ConfigRecord(), grid)
+    strategy.aggregate_evaluate(last, grid.send_and_receive(messages, timeout=config.round_timeout))
+    folder.append_history(strategy.record.as_json())
+    _log_round(strategy.record)
+    return strategy.record
+
+
+def _restore(strategy: PersonalizedStrategy, folder: RunFolder) -> _Progress:
+    checkpoint = folder.newest_checkpoint()
+    if checkpoint is None:
+        folder.cut_history(0)
+        return _Progress()
+    folder.cut_history(checkpoint.history_bytes)
+    strategy.load_state(checkpoint.arrays, checkpoint.values["strategy"])
+    log(logging.INFO, "resuming after round %s", checkpoint.round)
+    return _Progress(checkpoint.round, int(checkpoint.values["skipped_in_a_row"]))
+
+
+def _keep(strategy: PersonalizedStrategy, folder: RunFolder, progress: _Progress, keep: int) -> None:
+    started = time.monotonic()
+    arrays, values = strategy.state()
+    length = folder.append_history(strategy.record.as_json())
+    state: dict[str, Any] = {"strategy": values, "skipped_in_a_row": progress.skipped_in_a_row}
+    folder.save_checkpoint(Checkpoint(progress.round, length, dict(arrays), state), keep)
+    _log_round(strategy.record)
+    log(logging.DEBUG, "checkpoint written in %.2f s", time.monotonic() - started)
+
+
+def _wait_for_clients(strategy: PersonalizedStrategy, grid: Grid, config: RunConfig) -> None:
+    deadline = time.monotonic() + config.wait_for_clients
+    told = -1
+    while True:
+        strategy.enrol(grid)
+        alive = list(grid.get_node_ids())
+        present = len(strategy.roster.present(alive))
+        needed = config.min_clients or max(1, len(alive), len(strategy.roster.profiles))
+        if present >= needed:
+            return
+        if present != told:
+            log(logging.INFO, "%s of %s clients are here", present, needed)
+            told = present
+        all_refused = bool(alive) and present + len(strategy.roster.refused) >= len(alive)
+        if time.monotonic() > deadline or (all_refused and config.min_clients == 0):
+            reasons = "; ".join(sorted(set(strategy.roster.refused.values()))) or "none were refused"
+            raise RunFailedError(f"{present} of {needed} clients could be enrolled; refused: {reasons}")
+        time.sleep(1.0)
+
+
+def _why_skipped(record: RoundRecord, skipped: int) -> str:
+    reasons = "; ".join(f"{client}: {reason}" for client, reason in sorted(record.set_aside.items())) or "no client"
+    return f"{skipped} rounds in a row had too few good replies (max-skipped-rounds); the last: {reasons}"
+
+
+def _log_round(record: RoundRecord) -> None:
+    for client, by_task in sorted(record.scores.items()):
+        parts = [
+            f"{task} {score.value:.4g}" if score.value is not None else f"{task} missing ({score.missing_because})"
+            for task, score in by_task.items()
+        ]
+        log(logging.INFO, "\t├── after round %s, %s: %s", record.evaluated_round, client, ", ".join(parts))
+    if not record.final:
+        log(
+            logging.INFO,
+            "\t└──> %s clients, %s set aside, %.1f MB down, %.1f MB up, %.1f s clients, %.2f s aggregation",
+            *(len(record.participants), len(record.set_aside), record.bytes_down / 1e6, record.bytes_up / 1e6),
+            *(record.seconds.get("clients", 0.0), record.seconds.get("aggregation", 0.0)),
+        )

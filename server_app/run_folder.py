@@ -1,0 +1,183 @@
+"""The folder a run owns: effective config, history, checkpoints, and the result, written last.
+
+config.json      run config, strategy parameters, versions, experiment name; written once, before the first round
+history.jsonl    one line per round
+checkpoints/     round-00007/ with arrays.safetensors and state.json; the newest few
+clients/         in simulation, what clients keep between rounds
+result.json      written last; a run without it has not finished
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fmtl_strategies.contract.files import clear_disk_errors, load_arrays, save_arrays, whole_folder, write_json
+
+_CHECKPOINT = re.compile(r"^round-(\d{5,})$")
+_PACKAGES = ("flwr", "ray", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")
+
+
+class RunFolderError(ValueError):
+    """A run folder that cannot be used as asked; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a run after a round.
+
+    Attributes:
+        round: last finished round.
+        history_bytes: length of history.jsonl at that moment.
+        arrays: arrays by name.
+        values: plain JSON values.
+    """
+
+    round: int
+    history_bytes: int
+    arrays: dict[str, npt.NDArray[np.generic]]
+    values: dict[str, Any]
+
+
+def library_versions() -> dict[str, str]:
+    """Return versions of Python and of the libraries results depend on."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+class RunFolder:
+    """One run's folder, locked while the run lasts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @property
+    def history_path(self) -> Path:
+        """Path of history.jsonl."""
+        return self.path / "history.jsonl"
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Make a new run folder and write its config.
+
+        Raises:
+            RunFolderError: the folder already holds a run, or another process uses it.
+        """
+        if (self.path / "config.json").exists():
+            raise RunFolderError(
+                f"out-dir {self.path} already holds a run; "
+                f"resume it (fmtl resume {self.path}) or choose another out-dir"
+            )
+        with clear_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            write_json(self.path / "config.json", config)
+
+    def open(self) -> dict[str, Any]:
+        """Open an existing run folder to resume it and return its config.
+
+        Raises:
+            RunFolderError: no run is there, it has finished, or another process uses it.
+        """
+        config = self.path / "config.json"
+        if not config.is_file():
+            raise RunFolderError(f"out-dir {self.path} holds no run to resume: config.json is missing")
+        if self.finished():
+            raise RunFolderError(f"the run in {self.path} has finished; there is nothing to resume")
+        self._take_lock()
+        loaded: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+        return loaded
+
+    def finished(self) -> bool:
+        """Whether result.json says that the run completed."""
+        result = self.path / "result.json"
+        return result.is_file() and json.loads(result.read_text(encoding="utf-8")).get("status") == "completed"
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def append_history(self, line: Mapping[str, Any]) -> int:
+        """Append one line to history.jsonl, flushed to disk; return the file's length in bytes."""
+        with clear_disk_errors(self.history_path), self.history_path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, sort_keys=True, allow_nan=False) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+            return stream.tell()
+
+    def cut_history(self, length: int) -> None:
+        """Drop what was written to history.jsonl after a checkpoint was made."""
+        if self.history_path.exists():
+            os.truncate(self.history_path, length)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return all lines of history.jsonl."""
+        if not self.history_path.exists():
+            return []
+        return [json.loads(line) for line in self.history_path.read_text(encoding="utf-8").splitlines()]
+
+    def save_checkpoint(self, checkpoint: Checkpoint, keep: int) -> None:
+        """Write a checkpoint whole, then remove all but the newest `keep`."""
+        place = self.path / "checkpoints" / f"round-{checkpoint.round:05d}"
+        with whole_folder(place) as folder:
+            save_arrays(folder / "arrays.safetensors", checkpoint.arrays)
+            write_json(
+                folder / "state.json",
+                {
+                    "round": checkpoint.round,
+                    "history_bytes": checkpoint.history_bytes,
+                    "array_names": sorted(checkpoint.arrays),
+                    "values": checkpoint.values,
+                },
+            )
+        for old in self._checkpoints()[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def newest_checkpoint(self) -> Checkpoint | None:
+        """Return the newest checkpoint, None before the first."""
+        folders = self._checkpoints()
+        if not folders:
+            return None
+        state = json.loads((folders[-1] / "state.json").read_text(encoding="utf-8"))
+        arrays = load_arrays(folders[-1] / "arrays.safetensors")
+        if sorted(arrays) != state["array_names"]:
+            raise RunFolderError(f"checkpoint {folders[-1]} is damaged; delete it to resume from the one before")
+        return Checkpoint(state["round"], state["history_bytes"], arrays, state["values"])
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write result.json, the last act of a run."""
+        write_json(self.path / "result.json", result)
+
+    def _checkpoints(self) -> list[Path]:
+        folder = self.path / "checkpoints"
+        if not folder.is_dir():
+            return []
+        return sorted(p for p in folder.iterdir() if _CHECKPOINT.match(p.name))
+
+    def _take_lock(self) -> None:
+        stream = (self.path / "lock").open("w", encoding="utf-8")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            stream.close()
+            raise RunFolderError(f"another run is using {self.path}; wait for it or choose another out-dir") from error
+        self._lock = stream

@@ -1,0 +1,82 @@
+"""Number formats on the wire, and arrays that lie about themselves."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array
+
+from fmtl_strategies.contract.wire import WireError, decode_flat, encode_flat
+
+VALUES = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+
+
+def test_float32_is_exact() -> None:
+    np.testing.assert_array_equal(decode_flat(encode_flat(VALUES, "float32"), 1000, "float32"), VALUES)
+
+
+def test_bfloat16_equals_torch_rounding_and_halves_the_bytes() -> None:
+    array = encode_flat(VALUES, "bfloat16")
+    expected = torch.from_numpy(VALUES).to(torch.bfloat16).to(torch.float32).numpy()
+    np.testing.assert_array_equal(decode_flat(array, 1000, "bfloat16"), expected)
+    assert len(array.data) < len(encode_flat(VALUES, "float32").data) * 0.55
+
+
+def test_bfloat16_keeps_nan_and_infinity_so_that_admission_sees_them() -> None:
+    odd = np.array([np.nan, np.inf, -np.inf, 0.0], np.float32)
+    back = decode_flat(encode_flat(odd, "bfloat16"), 4, "bfloat16")
+    assert np.isnan(back[0])
+    assert back[1] == np.inf
+    assert back[2] == -np.inf
+
+
+def _npy(header: str) -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def _object_array() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (Array("float32", (4,), "numpy.ndarray", b"not an array"), "npy format"),
+        (Array("float32", (4,), "numpy.ndarray", b""), "npy format"),
+        (Array("float32", (4,), "torch.tensor", b""), "container"),
+        (Array("int64", (4,), "numpy.ndarray", b""), "dtype is 'int64'"),
+        (Array("float32", (4, 1), "numpy.ndarray", b""), r"shape is \(4, 1\)"),
+        (Array("float32", (), "numpy.ndarray", b""), r"shape is \(\)"),
+        (
+            Array(
+                "float32",
+                (4,),
+                "numpy.ndarray",
+                _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000,), }"),
+            ),
+            "header says",
+        ),
+        (
+            Array("float32", (4,), "numpy.ndarray", _npy("{'descr': '<c8', 'fortran_order': False, 'shape': (4,), }")),
+            "header says",
+        ),
+        (
+            Array(
+                "float32",
+                (4,),
+                "numpy.ndarray",
+                _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }") + b"12",
+            ),
+            "holds 2 bytes of values",
+        ),
+        (Array("float32", (4,), "numpy.ndarray", _object_array()), "header says|npy format"),
+        (Array("float32", (4,), "numpy.ndarray", b"0" * 10_000), "at most"),
+    ],
+)
+def test_array_that_is_not_what_it_should_be_is_refused(array: Array, said: str) -> None:
+    with pytest.raises(WireError, match=said):
+        decode_flat(array, 4, "float32")
