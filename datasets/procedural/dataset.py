@@ -1,0 +1,151 @@
+"""The procedural scenes as a data set."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+
+from datasets.conventions import TASKS, Sample
+from datasets.procedural import classes
+from datasets.procedural.labels import Labels
+from datasets.procedural.layout import draw_scene
+from datasets.procedural.raster import rasterise
+from datasets.procedural.shading import shade
+
+_STREAM = 0x5CE7E
+"""Sets the random stream of the scenes apart from other uses of the same seed."""
+
+DEFAULT_CACHE_BYTES = 256 * 2**20
+
+
+class ProceduralScenes:
+    """Rooms or courtyards drawn from a seed and an index alone.
+
+    The same (seed, domain, index, size) gives the same bytes in any process, in any order of access and
+    whatever tasks are asked for. Rendered samples stay in memory up to ``cache_bytes``; when it is full the
+    one used longest ago is dropped. A sample handed out is a copy, so changing it does not change the cache.
+
+    Attributes:
+        name: "procedural/<domain>".
+        tasks: the tasks asked for.
+        num_classes: number of classes of semseg, parts and stuff.
+    """
+
+    num_classes: Mapping[str, int] = MappingProxyType(
+        {
+            "semseg": len(classes.SEMSEG_CLASSES),
+            "parts": len(classes.PART_CLASSES),
+            "stuff": len(classes.STUFF_CLASSES),
+        }
+    )
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        *,
+        domain: classes.Domain,
+        indices: Sequence[int],
+        seed: int = 0,
+        size: tuple[int, int] = (128, 128),
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        """Choose what to draw.
+
+        Args:
+            tasks: label names to give, from ``datasets.conventions.TASKS``.
+            domain: "indoor" or "outdoor".
+            indices: which scenes; sample i shows scene ``indices[i]``. Disjoint indices give disjoint images.
+            seed: non-negative; a different seed gives a different endless series of scenes.
+            size: image height and width in pixels, each at least 16.
+            cache_bytes: memory for rendered samples; 0 renders every time.
+
+        Raises:
+            ValueError: an argument is out of range; the message names it.
+        """
+        _check(tasks, domain, indices, seed, size)
+        if cache_bytes < 0:
+            raise ValueError(f"cache_bytes is {cache_bytes}; expected 0 (no cache) or a positive number of bytes.")
+        self.name = f"procedural/{domain}"
+        self.tasks: tuple[str, ...] = tuple(tasks)
+        self._domain = domain
+        self._indices = tuple(int(index) for index in indices)
+        self._seed = seed
+        self._size = (int(size[0]), int(size[1]))
+        self._cache: OrderedDict[int, Sample] = OrderedDict()
+        self._room = cache_bytes
+
+    def __len__(self) -> int:
+        """Number of scenes."""
+        return len(self._indices)
+
+    def __getitem__(self, i: int) -> Sample:
+        """Sample i: "image" plus one key per task, and "instance_classes" with "instance" or "panoptic".
+
+        Raises:
+            IndexError: i is outside the data set.
+        """
+        index = self._indices[i]
+        sample = self._cache.get(index)
+        if sample is None:
+            sample = self._render(index)
+            self._remember(index, sample)
+        else:
+            self._cache.move_to_end(index)
+        return {key: _copy(value) for key, value in sample.items()}
+
+    def _render(self, index: int) -> Sample:
+        rng = np.random.default_rng((_STREAM, self._seed, classes.DOMAINS.index(self._domain), index))
+        scene, camera, light = draw_scene(self._domain, rng, self._size)
+        primitives = scene.primitives()
+        buffers = rasterise(primitives, camera)
+        image = shade(scene, primitives, buffers, camera, light, rng=rng)
+        labels = Labels(scene, primitives, buffers, camera)
+        sample: Sample = {"image": tv_tensors.Image(torch.from_numpy(image))}
+        for task in self.tasks:
+            values = torch.from_numpy(np.ascontiguousarray(getattr(labels, task)))
+            sample[task] = values if task == "keypoints" else tv_tensors.Mask(values)
+        if "instance" in self.tasks or "panoptic" in self.tasks:
+            sample["instance_classes"] = torch.from_numpy(labels.instance_classes.astype(np.int64))
+        return sample
+
+    def _remember(self, index: int, sample: Sample) -> None:
+        size = _bytes(sample)
+        while self._cache and size > self._room:
+            _, oldest = self._cache.popitem(last=False)
+            self._room += _bytes(oldest)
+        if size <= self._room:
+            self._cache[index] = sample
+            self._room -= size
+
+
+def _bytes(sample: Sample) -> int:
+    return sum(value.numel() * value.element_size() for value in sample.values())
+
+
+def _copy(value: Any) -> Any:
+    """A copy of a tensor that keeps its tv_tensor type."""
+    copied = value.detach().clone()
+    return tv_tensors.wrap(copied, like=value) if isinstance(value, tv_tensors.TVTensor) else copied
+
+
+def _check(tasks: Sequence[str], domain: str, indices: Sequence[int], seed: int, size: tuple[int, int]) -> None:
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown:
+        raise ValueError(
+            f"tasks contains {unknown[0]!r}, which procedural scenes do not have; known: {', '.join(TASKS)}."
+        )
+    if domain not in classes.DOMAINS:
+        raise ValueError(f"domain is {domain!r}; expected one of {', '.join(classes.DOMAINS)}.")
+    negative = [index for index in indices if index < 0]
+    if negative:
+        raise ValueError(f"indices contains {negative[0]}; scenes are numbered from 0 upwards, give no negative index.")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; expected a whole number from 0 upwards.")
+    if len(size) != 2 or min(size) < 16:
+        raise ValueError(f"size is {size}; expected (height, width) with at least 16 pixels each.")
