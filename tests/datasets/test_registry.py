@@ -1,0 +1,162 @@
+"""From entry to data: disjoint images, the wanted size, and clear refusals."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets.memory import InMemory
+from datasets.nyud import Nyud
+from datasets.registry import open_dataset, procedural_indices
+from datasets.scenario import ClientEntry, Scenario, ScenarioError, load_scenario
+
+IDS = tuple(f"{number:04d}" for number in range(1, 13))
+
+
+def nyud_folder(root: Path) -> Path:
+    """A nyud320 folder of 24 x 40 pixels with ten training and two validation images."""
+    flat = np.zeros((24, 40), dtype=np.uint8)
+    colour = np.full((24, 40, 3), 200, dtype=np.uint8)
+    layout = {
+        "images": (colour, "jpg"),
+        "normals": (colour, "jpg"),
+        "segmentation": (flat + 3, "png"),
+        "depth": (flat + 9, "png"),
+        "edge": (flat > 0, "png"),
+    }
+    for folder, (array, extension) in layout.items():
+        (root / folder).mkdir(parents=True)
+        for image_id in IDS:
+            Image.fromarray(array).save(root / folder / f"{image_id}.{extension}")
+    (root / "gt_sets").mkdir()
+    (root / "gt_sets" / "train.txt").write_text("\n".join(IDS[:10]))
+    (root / "gt_sets" / "val.txt").write_text("\n".join(IDS[10:]))
+    return root
+
+
+def entry(root: Path, **changes: object) -> ClientEntry:
+    base = {
+        "name": "a",
+        "dataset": "nyud",
+        "data-root": str(root),
+        "tasks": ["semseg", "depth"],
+        "image-size": [32, 32],
+        "encoder": "x",
+    }
+    return ClientEntry.model_validate({**base, **changes})
+
+
+def opened_ids(client: ClientEntry, split: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    seen: list[tuple[str, ...]] = []
+    check = Nyud._check_files
+
+    def remember(self: Nyud) -> None:
+        seen.append(self.ids)
+        check(self)
+
+    monkeypatch.setattr(Nyud, "_check_files", remember)
+    open_dataset(client, "train" if split == "train" else "validation")
+    monkeypatch.undo()
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [{"part": part, "of": 3} for part in range(3)],
+        [{"start": 0.0, "fraction": 0.3}, {"start": 0.3, "fraction": 0.45}, {"start": 0.75, "fraction": 0.25}],
+    ],
+)
+def test_shares_of_nyud_are_disjoint_and_cover_the_training_list(
+    tmp_path: Path, shares: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = nyud_folder(tmp_path)
+    clients = [entry(root, share=share) for share in shares]
+    parts = [opened_ids(client, "train", monkeypatch) for client in clients]
+    assert sorted(image_id for part in parts for image_id in part) == list(IDS[:10])
+
+
+def test_validation_is_the_whole_official_list_for_every_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = entry(nyud_folder(tmp_path), share={"part": 1, "of": 5})
+    assert opened_ids(client, "validation", monkeypatch) == IDS[10:]
+    assert len(opened_ids(entry(tmp_path, **{"validation-images": 1}), "validation", monkeypatch)) == 1
+
+
+def test_resized_samples_have_the_image_size_and_padded_ones_their_own(tmp_path: Path) -> None:
+    root = nyud_folder(tmp_path)
+    resized, native = (open_dataset(entry(root, fit=fit), "train")[0] for fit in ("resize", "pad"))
+    assert (resized["image"].shape, resized["depth"].shape) == ((3, 32, 32), (1, 32, 32))
+    assert native["image"].shape == (3, 24, 40)
+    assert resized["depth"].unique().tolist() == native["depth"].unique().tolist()
+
+
+def test_data_that_fit_are_kept_in_memory_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = entry(nyud_folder(tmp_path))
+    assert isinstance(open_dataset(client, "train"), InMemory)
+    monkeypatch.setattr("datasets.registry.KEEP_BYTES", 1000)
+    dataset = open_dataset(client, "train")
+    assert not isinstance(dataset, InMemory)
+    assert dataset[0]["image"].shape == (3, 32, 32)
+
+
+def test_more_images_than_there_are_is_refused_with_the_number(tmp_path: Path) -> None:
+    client = entry(nyud_folder(tmp_path), share={"part": 0, "of": 2}, **{"train-images": 8})
+    with pytest.raises(ScenarioError, match="train-images = 8, but its data has only 5 images"):
+        open_dataset(client, "train")
+
+
+def test_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="split = 'test' is not known"):
+        open_dataset(entry(tmp_path), "test")  # type: ignore[arg-type]
+
+
+def test_procedural_clients_never_share_a_scene_between_them_or_their_splits() -> None:
+    clients = load_scenario("default").clients
+    used = [
+        index for client in clients for split in ("train", "validation") for index in procedural_indices(client, split)
+    ]  # type: ignore[arg-type]
+    assert len(used) == len(set(used)) == sum((c.train_images or 0) + (c.validation_images or 0) for c in clients)
+
+
+def test_more_training_images_extend_a_client_and_leave_the_first_ones() -> None:
+    client = load_scenario("default").client(2)
+    longer = client.model_copy(update={"train_images": 100})
+    assert list(procedural_indices(longer, "train"))[:10] == list(procedural_indices(client, "train"))[:10]
+
+
+def test_every_client_of_the_default_scenario_opens_with_its_tasks_and_size() -> None:
+    for client in load_scenario("default").clients:
+        small = client.model_copy(update={"train_images": 1, "validation_images": 1})
+        for split in ("train", "validation"):
+            dataset = open_dataset(small, split)  # type: ignore[arg-type]
+            assert (len(dataset), dataset.tasks) == (1, client.tasks)
+            sample = dataset[0]
+            assert set(client.tasks) <= set(sample)
+            assert sample["image"].shape[-2:] == client.image_size
+
+
+def test_real_scenario_opens_disjoint_fifths_of_nyud320(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(os.environ.get("FMTL_DATA_ROOT", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    if not (root / "nyud320").is_dir():
+        pytest.skip(f"{root / 'nyud320'} is absent; set FMTL_DATA_ROOT to the folder that holds nyud320")
+    monkeypatch.setenv("FMTL_DATA_ROOT", str(root))
+    scenario: Scenario = load_scenario("nyud320_st4_mt1")
+    sizes = [len(open_dataset(client, "train")) for client in scenario.clients]
+    assert sizes == [159] * 5
+    validation = open_dataset(scenario.client(4), "validation")
+    assert len(validation) == 100
+    sample = validation[0]
+    assert {task: tuple(sample[task].shape) for task in scenario.client(4).tasks} == {
+        "semseg": (120, 160),
+        "depth": (1, 120, 160),
+        "normals": (3, 120, 160),
+        "edge": (120, 160),
+    }
+    assert torch.isfinite(sample["depth"]).all()
