@@ -16,13 +16,13 @@ IGNORE_LABEL = 255
 class Task(ABC):
     """One dense prediction task.
 
-    Class attributes: `name` (key of the label in a sample), `loss_weight` (factor in the sum over a client's tasks,
+    Attributes: `name` (key of the label in a sample), `loss_weight` (factor in the sum over a client's tasks,
     used for single-task clients too, as FedHCA2 does), `metric_name` and `higher_is_better` (what is reported).
     """
 
     name: ClassVar[str]
     loss_weight: ClassVar[float]
-    metric_name: ClassVar[str]
+    metric_name: str
     higher_is_better: ClassVar[bool]
 
     @abstractmethod

@@ -1,17 +1,14 @@
 """Edge detection: the probability of a boundary per pixel."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from client_app.metrics.base import Metric
+from client_app.metrics.edge.protocol import EdgeProtocol
 from client_app.tasks.base import IGNORE_LABEL, Task
-
-if TYPE_CHECKING:
-    from client_app.metrics.edge import EdgeProtocol
 
 POSITIVE_WEIGHT = 0.95
 """Weight of edge pixels in the loss; the others weigh 1 minus this. FedHCA2 uses it on PASCAL and NYUD alike."""
@@ -28,11 +25,11 @@ class EdgeDetection(Task):
 
     name = "edge"
     loss_weight = 50.0
-    metric_name = "odsF"
     higher_is_better = True
 
-    def __init__(self, protocol: "EdgeProtocol | None" = None) -> None:
-        self.protocol = protocol
+    def __init__(self, protocol: EdgeProtocol | None = None) -> None:
+        self.protocol = protocol if protocol is not None else EdgeProtocol()
+        self.metric_name = self.protocol.metric_name
 
     def output_channels(self, num_classes: Mapping[str, int]) -> int:
         """Return 1: the logit of a boundary."""
@@ -40,9 +37,9 @@ class EdgeDetection(Task):
 
     def new_metric(self, num_classes: Mapping[str, int]) -> Metric:
         """Return an empty odsF under this task's protocol."""
-        from client_app.metrics.edge import EdgeProtocol, OdsF
+        from client_app.metrics.edge.ods import OdsF
 
-        return OdsF(self.protocol or EdgeProtocol())
+        return OdsF(self.protocol)
 
     def _loss(self, prediction: Tensor, label: Tensor) -> Tensor:
         valid = label != IGNORE_LABEL
