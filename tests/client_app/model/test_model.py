@@ -1,0 +1,230 @@
+"""Sizes, names and equal starts of a client's model."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from client_app.model import (
+    ModelConfig,
+    MultiTaskModel,
+    UnknownEncoderError,
+    build_encoder,
+    build_model,
+    parameter_groups_of,
+    set_encoder_batch_norm_eval,
+)
+from client_app.model.decoder import FCNDecoder
+from client_app.model.head import UpsamplingHead
+
+CHANNELS = {"semseg": 13, "depth": 1, "normals": 3}
+SWIN_CHANNELS = (96, 192, 384, 768)
+
+
+def _config(tasks: tuple[str, ...] = ("semseg", "depth"), **changes: object) -> ModelConfig:
+    settings: dict[str, object] = {
+        "encoder": "mobilenetv2_100",
+        "tasks": tasks,
+        "out_channels": CHANNELS,
+        "image_size": (64, 96),
+        "decoder_width": 16,
+        "seed": 5,
+    }
+    return ModelConfig(**(settings | changes))  # type: ignore[arg-type]
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return list(left) == list(right) and all(torch.equal(left[key], right[key]) for key in left)
+
+
+def test_swin_preset_has_the_published_size_at_any_image_size() -> None:
+    # 128x160 makes the deepest map smaller than a window, where timm would shrink the position tables.
+    encoder = build_encoder("swin-t-fedhca2", (128, 160))
+    assert _count(encoder) == 27_520_698
+    assert encoder.channels == SWIN_CHANNELS
+    assert sum(_count(norm) for norm in encoder.norms or []) == 2_880
+
+
+def test_swin_preset_gives_nchw_maps_and_takes_other_sizes_than_it_was_built_for() -> None:
+    encoder = build_encoder("swin-t-fedhca2", (64, 64)).eval()
+    with torch.no_grad():
+        shapes = [tuple(f.shape) for f in encoder(torch.zeros(1, 3, 64, 96))]
+    assert shapes == [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
+
+
+def test_swin_output_norms_normalise_over_channels() -> None:
+    encoder = build_encoder("swin-t-fedhca2", (64, 64)).eval()
+    with torch.no_grad():
+        for feature in encoder(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))):
+            torch.testing.assert_close(feature.mean(dim=1), torch.zeros_like(feature[:, 0]), atol=1e-4, rtol=0)
+            torch.testing.assert_close(
+                feature.var(dim=1, correction=0), torch.ones_like(feature[:, 0]), atol=2e-2, rtol=0
+            )
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet18", "convnext_atto", "swin_tiny_patch4_window7_224"])
+def test_feature_maps_are_the_deepest_four_with_the_announced_shapes(name: str) -> None:
+    encoder = build_encoder(name, (64, 96)).eval()
+    with torch.no_grad():
+        features = encoder(torch.zeros(1, 3, 64, 96))
+    assert encoder.strides == (4, 8, 16, 32)
+    expected = [(1, c, 64 // s, 96 // s) for c, s in zip(encoder.channels, encoder.strides, strict=True)]
+    assert [tuple(f.shape) for f in features] == expected
+
+
+def test_decoder_has_the_published_size_and_layer_names() -> None:
+    decoder = FCNDecoder(SWIN_CHANNELS, 96)
+    assert _count(decoder) == 175_776
+    layers = {name.rsplit(".", 1)[0] for name, _ in decoder.named_parameters()}
+    assert layers == {*(f"linears.{level}" for level in range(4)), "linear_fuse.0", "linear_fuse.1"}
+    sizes = {name: p.numel() for name, p in decoder.named_parameters() if name.endswith("weight")}
+    assert list(sizes.values()) == [9_216, 18_432, 36_864, 73_728, 36_864, 96]
+
+
+def test_decoder_projection_is_a_linear_layer_at_every_pixel() -> None:
+    decoder = FCNDecoder((5, 7), 4).eval()
+    generator = torch.Generator().manual_seed(1)
+    features = [torch.randn(2, 5, 8, 6, generator=generator), torch.randn(2, 7, 4, 3, generator=generator)]
+    projected = [
+        linear(f.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for linear, f in zip(decoder.linears, features, strict=True)
+    ]
+    resized = nn.functional.interpolate(projected[1], size=(8, 6), mode="bilinear", align_corners=False)
+    expected = decoder.linear_fuse(torch.cat([projected[0], resized], dim=1))
+    torch.testing.assert_close(decoder(features), expected)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size"), [(21, 23_637), (7, 23_287), (3, 23_187), (2, 23_162), (1, 23_137), (40, 24_112)]
+)
+def test_head_has_the_published_size(channels: int, size: int) -> None:
+    assert _count(UpsamplingHead(96, channels)) == size
+
+
+def test_model_predicts_every_task_at_image_resolution() -> None:
+    model = build_model(_config())
+    predictions = model.eval()(torch.zeros(2, 3, 70, 90))
+    assert {task: tuple(p.shape) for task, p in predictions.items()} == {
+        "semseg": (2, 13, 70, 90),
+        "depth": (2, 1, 70, 90),
+    }
+
+
+def test_every_array_name_carries_its_group() -> None:
+    names = parameter_groups_of(build_model(_config()))
+    prefixes = ("encoder.", "decoders.semseg.", "decoders.depth.", "heads.semseg.", "heads.depth.")
+    for prefix in prefixes:
+        assert any(name.startswith(prefix) for name in names.parameters)
+    assert all(name.startswith(prefixes) for name in (*names.parameters, *names.buffers))
+
+
+def test_array_names_split_the_state_into_parameters_and_buffers() -> None:
+    model = build_model(_config())
+    names = parameter_groups_of(model)
+    assert sorted((*names.parameters, *names.buffers)) == sorted(model.state_dict())
+    assert "decoders.semseg.linear_fuse.1.running_mean" in names.buffers
+    assert "decoders.semseg.linear_fuse.1.weight" in names.parameters
+
+
+def test_same_parts_start_equal_on_clients_with_different_tasks() -> None:
+    first = build_model(_config(("semseg", "depth")))
+    second = build_model(_config(("normals", "depth")))
+    assert _equal(first.encoder.state_dict(), second.encoder.state_dict())
+    assert _equal(first.decoders["depth"].state_dict(), second.decoders["depth"].state_dict())
+    assert _equal(first.heads["depth"].state_dict(), second.heads["depth"].state_dict())
+
+
+def test_decoder_start_does_not_depend_on_the_class_count_of_its_head() -> None:
+    first = build_model(_config(("semseg",)))
+    second = build_model(_config(("semseg",), out_channels={"semseg": 40}))
+    assert _equal(first.decoders["semseg"].state_dict(), second.decoders["semseg"].state_dict())
+
+
+def test_tasks_and_seeds_start_differently() -> None:
+    model, other = build_model(_config()), build_model(_config(seed=6))
+    weight = "linears.0.weight"
+    semseg = model.decoders["semseg"].state_dict()[weight]
+    assert not torch.equal(semseg, model.decoders["depth"].state_dict()[weight])
+    assert not torch.equal(semseg, other.decoders["semseg"].state_dict()[weight])
+    stem = "backbone.conv_stem.weight"
+    assert not torch.equal(model.encoder.state_dict()[stem], other.encoder.state_dict()[stem])
+
+
+def test_building_leaves_the_global_random_state_and_is_not_moved_by_it() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(1)
+        before = torch.random.get_rng_state()
+        first = build_model(_config())
+        assert torch.equal(before, torch.random.get_rng_state())
+        torch.default_generator.manual_seed(2)
+        assert _equal(first.state_dict(), build_model(_config()).state_dict())
+
+
+def test_encoder_batch_norm_stays_in_evaluation_mode_while_decoders_train() -> None:
+    model = build_model(_config())
+    set_encoder_batch_norm_eval(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.eval()
+    model.train()
+    model(torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+    after = model.state_dict()
+    buffers = parameter_groups_of(model).buffers
+    changed = {name for name in buffers if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("decoders.") for name in changed)
+    frozen = [m for m in model.encoder.modules() if isinstance(m, _BatchNorm)]
+    assert frozen
+    assert not any(m.training for m in frozen)
+    assert model.encoder.training
+
+
+def test_encoder_batch_norm_trains_unless_asked_otherwise() -> None:
+    model = build_model(_config()).train()
+    assert all(m.training for m in model.encoder.modules() if isinstance(m, _BatchNorm))
+
+
+def test_another_decoder_fits_beside_the_dense_ones() -> None:
+    class DeepestMap(nn.Module):
+        def forward(self, features: list[Tensor]) -> Tensor:
+            return features[-1]
+
+    class Pooled(nn.Module):
+        def forward(self, decoded: Tensor, image_size: tuple[int, int]) -> Tensor:
+            return decoded.mean(dim=(2, 3))
+
+    plain = build_model(_config(("depth",)))
+    model = MultiTaskModel(
+        plain.encoder,
+        {"depth": plain.decoders["depth"], "instance": DeepestMap()},
+        {"depth": plain.heads["depth"], "instance": Pooled()},
+    )
+    assert set(parameter_groups_of(plain).parameters) == set(parameter_groups_of(model).parameters)
+    assert model.eval()(torch.zeros(1, 3, 64, 96))["instance"].shape == (1, 320)
+
+
+def test_unknown_encoder_suggests_near_names() -> None:
+    with pytest.raises(UnknownEncoderError, match=r"'resnet81'.*swin-t-fedhca2.*resnet18"):
+        build_encoder("resnet81", (64, 64))
+
+
+def test_image_size_the_encoder_cannot_take_is_refused_when_built() -> None:
+    with pytest.raises(ValueError, match="image_size = 65x64 does not fit encoder 'swin-t-fedhca2'"):
+        build_encoder("swin-t-fedhca2", (65, 64))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ()}, "tasks is empty"),
+        ({"tasks": ("depth", "depth")}, "only once"),
+        ({"tasks": ("edge",)}, r"out_channels\['edge'\] = None"),
+        ({"image_size": (0, 64)}, "image_size"),
+        ({"decoder_width": 10}, "multiple of 4"),
+    ],
+)
+def test_impossible_model_settings_are_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _config(**changes)  # type: ignore[arg-type]
