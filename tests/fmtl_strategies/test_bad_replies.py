@@ -73,7 +73,7 @@ BAD = {
     "01 NaN values": (_replace(_with_value(np.nan)), "NaN"),
     "02 infinite values": (_replace(_with_value(np.inf)), "infinite"),
     "03 shape (N,1)": (_replace(lambda flat: flat.reshape(-1, 1)), "shape is (16, 1)"),
-    "04 shape ()": (_replace(lambda flat: np.float32(flat.sum()).reshape(())), "shape is ()"),
+    "04 shape ()": (_replace(lambda flat: np.array(flat.sum(), dtype=np.float32)), "shape is ()"),
     "05 wrong shape": (_replace(lambda flat: flat[:-1]), "shape is (15,)"),
     "06 missing key": (_keys(), "lack the groups ['encoder']"),
     "07 extra key": (_keys("encoder", "heads.depth"), "not asked for: ['heads.depth']"),

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from timm.scheduler import CosineLRScheduler
+
+from client_app.training.schedule import rate_factor
+from fmtl_strategies.contract.settings import LocalSettings
+
+PEAK = 1e-4
+
+
+def rates(total_epochs: int, **settings: object) -> list[float]:
+    chosen = LocalSettings(total_rounds=total_epochs, **settings)
+    return [PEAK * rate_factor(epoch, total_epochs, chosen) for epoch in range(total_epochs)]
+
+
+def test_first_epochs_have_the_published_rates() -> None:
+    published = [1.25e-7, 1.25e-7, 2.0e-5, 4.0e-5, 6.0e-5, 8.0e-5, 1e-4]
+    assert rates(100)[:7] == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize("total", [12, 100, 400])
+def test_every_epoch_agrees_with_timm_stepped_after_each_epoch(total: int) -> None:
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+    timm_schedule = CosineLRScheduler(
+        optimiser, t_initial=total - 5, lr_min=1.25e-6, warmup_t=5, warmup_lr_init=1.25e-7, warmup_prefix=True
+    )
+    expected = []
+    for epoch in range(total):
+        expected.append(optimiser.param_groups[0]["lr"])
+        timm_schedule.step(epoch)
+    assert rates(total) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_run_shorter_than_the_warm_up_still_rises() -> None:
+    short = rates(3)
+    assert short[0] == short[1] < short[2] < PEAK
+
+
+def test_constant_schedule_stays_at_the_peak() -> None:
+    assert rates(8, schedule="constant") == [PEAK] * 8
+
+
+def test_no_warm_up_starts_at_the_peak_and_falls() -> None:
+    falling = rates(10, warmup_epochs=0)
+    assert falling[0] == pytest.approx(PEAK)
+    assert all(later < earlier for earlier, later in zip(falling[1:], falling[2:], strict=False))

@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client_app.training.errors import StateError
+from client_app.training.state import Answer, ClientState, Counters, StateFolder
+from fmtl_strategies.contract.messages import Report
+
+
+def state(number: int, restored: int, value: float = 0.0, request: str = "r") -> ClientState:
+    return ClientState(
+        counters=Counters(
+            round=number, restored_round=restored, completed_epochs=number, model={"encoder": "s"}, request=request
+        ),
+        parameters={"encoder": np.full(3, value, dtype=np.float32)},
+        buffers={"encoder.bn.num_batches_tracked": np.array(7, dtype=np.int64)},
+        optimiser={"step/encoder.w": np.array(2.0, dtype=np.float32)},
+    )
+
+
+def answer(number: int) -> Answer:
+    report = Report(client="c", round=number, attempt=0, train_examples=4)
+    return Answer(report, {"encoder": np.arange(3, dtype=np.float32)})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    return StateFolder(tmp_path, "experiment", "c")
+
+
+def save_chain(folder: StateFolder, *numbers: int) -> None:
+    before = 0
+    for number in numbers:
+        folder.save(state(number, before, value=number), answer(number))
+        before = number
+
+
+def test_what_is_saved_comes_back_with_shapes_and_dtypes(folder: StateFolder) -> None:
+    folder.save(state(1, 0, value=0.5), answer(1))
+    restored = folder.restore(before=2).state
+    assert restored is not None
+    assert restored.counters == state(1, 0).counters
+    assert restored.parameters["encoder"].tolist() == [0.5] * 3
+    counter = restored.buffers["encoder.bn.num_batches_tracked"]
+    assert (counter.shape, counter.dtype, int(counter)) == ((), np.int64, 7)
+
+
+def test_newest_earlier_round_is_restored_not_the_round_itself(folder: StateFolder) -> None:
+    save_chain(folder, 1, 2, 4)
+    assert [folder.restore(before=number).state.counters.round for number in (5, 4, 3)] == [4, 2, 2]  # type: ignore[union-attr]
+
+
+def test_the_two_newest_rounds_are_kept_and_updates_of_the_newest_only(folder: StateFolder) -> None:
+    save_chain(folder, 1, 2, 3)
+    assert folder.rounds() == [2, 3]
+    assert [(folder.path / f"round-0000{n}" / "updates.safetensors").exists() for n in (2, 3)] == [False, True]
+
+
+def test_training_a_round_anew_removes_what_grew_out_of_the_old_one(folder: StateFolder) -> None:
+    save_chain(folder, 1, 2, 3)
+    folder.save(state(2, 0, value=9), answer(2))
+    assert folder.rounds() == [2]
+
+
+def test_an_answer_is_given_again_only_to_the_same_request(folder: StateFolder) -> None:
+    folder.save(state(1, 0, request="same"), answer(1))
+    again = folder.answer(1, "same")
+    assert again is not None
+    assert again.report == answer(1).report
+    assert again.updates["encoder"].tolist() == [0, 1, 2]
+    assert folder.answer(1, "other") is None
+    assert folder.answer(2, "same") is None
+
+
+def test_an_answer_without_updates_is_an_answer(folder: StateFolder) -> None:
+    folder.save(state(1, 0), Answer(answer(1).report, {}))
+    again = folder.answer(1, "r")
+    assert again is not None
+    assert again.updates == {}
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe garbage"])
+def test_unreadable_newest_state_is_skipped_and_named(folder: StateFolder, name: str, content: bytes) -> None:
+    save_chain(folder, 1, 2)
+    (folder.path / "round-00002" / name).write_bytes(content)
+    restored = folder.restore(before=3)
+    assert restored.unreadable == (2,)
+    assert restored.state is not None
+    assert restored.state.counters.round == 1
+
+
+def test_truncated_state_is_unreadable(folder: StateFolder) -> None:
+    save_chain(folder, 1, 2)
+    place = folder.path / "round-00002" / "state.safetensors"
+    place.write_bytes(place.read_bytes()[:-4])
+    assert folder.restore(before=3).unreadable == (2,)
+
+
+def test_a_state_that_was_fallen_back_to_is_kept(folder: StateFolder) -> None:
+    save_chain(folder, 1, 2)
+    (folder.path / "round-00002" / "state.json").unlink()
+    folder.save(state(3, restored=1), answer(3))
+    assert folder.rounds() == [1, 3]
+
+
+def test_no_readable_state_is_an_error_not_a_fresh_start(folder: StateFolder) -> None:
+    save_chain(folder, 1)
+    (folder.path / "round-00001" / "state.json").write_text("no json")
+    with pytest.raises(StateError, match=r"none of the states .* can be read \(rounds 1\)"):
+        folder.restore(before=2)
+
+
+def test_going_back_further_than_the_kept_rounds_is_an_error(folder: StateFolder) -> None:
+    save_chain(folder, 1, 2, 3, 4)
+    with pytest.raises(StateError, match="resume it from a checkpoint of round 3 or later"):
+        folder.restore(before=2)
+
+
+def test_going_back_to_the_clients_first_round_starts_anew(folder: StateFolder) -> None:
+    save_chain(folder, 5, 6)
+    assert folder.restore(before=5).state is None
+
+
+def test_a_half_written_folder_is_not_a_state(folder: StateFolder) -> None:
+    save_chain(folder, 1)
+    (folder.path / ".round-00002.77.tmp").mkdir()
+    assert folder.rounds() == [1]
+    assert folder.restore(before=3).state.counters.round == 1  # type: ignore[union-attr]
