@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from flwr.common.logger import log
 
 from client_app.metrics.edge.protocol import EdgeProtocol
 from client_app.model import ModelConfig, MultiTaskModel, build_model, set_encoder_batch_norm_eval
+from client_app.model.weights import load_encoder_weights
 from client_app.tasks import Task, get_task
 from client_app.tasks.edge import EdgeDetection
 from client_app.training.vectors import group_layouts
@@ -60,8 +66,7 @@ def prepare_model(
         pretrained: load the encoder's weights; False where kept parameters replace them anyway.
 
     Raises:
-        ValueError: the entry's encoder, sizes or weights cannot be used.
-        FileNotFoundError: the weights file is missing.
+        ValueError: the entry's encoder, sizes or weights cannot be used; a subclass says why.
     """
     channels = {name: task.output_channels(num_classes) for name, task in client_tasks(entry).items()}
     config = ModelConfig(
@@ -73,10 +78,18 @@ def prepare_model(
         seed=seed,
     )
     model = build_model(config)
-    report = "no pretrained weights"
+    report = load_encoder_weights(model.encoder, entry.encoder, _weights_source(entry) if pretrained else "none")
+    if report.matched:
+        log(logging.INFO, "%s: %s", entry.name, report.summary())
     if entry.batch_norm == "eval":
         set_encoder_batch_norm_eval(model)
-    return PreparedModel(model, report)
+    return PreparedModel(model, report.summary())
+
+
+def _weights_source(entry: ClientEntry) -> Literal["none", "hub"] | Path:
+    if entry.encoder_weights == "hub":
+        return "hub"
+    return entry.weights_path() or "none"
 
 
 @lru_cache(maxsize=_CACHED_LAYOUTS)

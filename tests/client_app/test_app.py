@@ -1,5 +1,4 @@
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,17 +46,16 @@ clients:
 
 
 @pytest.fixture(autouse=True)
-def _inside_a_flower_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("run_id", "node_id", "task_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
+def _inside_a_flower_task() -> None:
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[Context]:
+def context(tmp_path: Path) -> Context:
     path = tmp_path / "app.yaml"
     path.write_text(SCENARIO)
     node_config = {"partition-id": 0, "num-partitions": 1}
-    yield Context(1, 2, node_config, RecordDict(), {"scenario": str(path), "out-dir": str(tmp_path / "run")})
+    return Context(1, 2, node_config, RecordDict(), {"scenario": str(path), "out-dir": str(tmp_path / "run")})
 
 
 def send(context: Context, kind: str, text: BaseModel, parameters: dict[str, Array] | None = None) -> RecordDict:

@@ -47,8 +47,8 @@ def test_float16_on_a_cpu_is_an_error() -> None:
 
 def test_memory_error_says_what_to_lower_and_other_errors_pass() -> None:
     device = torch.device("cpu")
-    with pytest.raises(DeviceMemoryError, match=r"client a: cpu .* batch-size 8 and image-size \[64, 96\]\. Lower"):
-        with clear_memory_errors("a", 8, (64, 96), device):
-            raise torch.OutOfMemoryError
+    advice = r"client a: cpu .* batch-size 8 and image-size \[64, 96\]\. Lower"
+    with pytest.raises(DeviceMemoryError, match=advice), clear_memory_errors("a", 8, (64, 96), device):
+        raise torch.OutOfMemoryError
     with pytest.raises(KeyError), clear_memory_errors("a", 8, (64, 96), device):
         raise KeyError
