@@ -1,0 +1,48 @@
+"""Failures of a simulated run that a user can act on."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+__all__ = ["RunInterruptedError", "SettingError", "SimulationError", "disk_full", "mentions_full_disk"]
+
+_FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|OutOfDiskError", re.IGNORECASE)
+
+
+class SimulationError(RuntimeError):
+    """A run could not be started, failed, or left no result; the message is a full sentence for the user."""
+
+
+class SettingError(ValueError):
+    """A flag, file or folder given by the user that cannot be used; nothing has been started."""
+
+
+class RunInterruptedError(SimulationError):
+    """A signal asked for the end of the run.
+
+    Attributes:
+        signal_number: the signal; a shell expects exit status 128 + this number.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("The run was interrupted; every process it had started has been stopped.")
+        self.signal_number = signal_number
+
+
+def disk_full(error: OSError, place: Path) -> SimulationError | None:
+    """A clear sentence where an operating system error means that a disk is full, else None.
+
+    Args:
+        error: what writing raised.
+        place: the file or folder that was being written, named in the sentence where the error names none.
+    """
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return SimulationError(f"No space is left on the disk of {error.filename or place}; free some and start again.")
+
+
+def mentions_full_disk(text: str) -> bool:
+    """Whether a log or a failure reason says that a disk was full."""
+    return _FULL_DISK.search(text) is not None

@@ -1,0 +1,157 @@
+"""The run config of a Flower app: which keys there are, and how values from files and flags are merged over them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fmtl.simulation.errors import SettingError
+
+__all__ = [
+    "ConfigValue",
+    "RunConfig",
+    "app_config",
+    "as_toml",
+    "merge",
+    "parse_setting",
+    "read_config_file",
+    "read_toml",
+]
+
+ConfigValue = bool | int | float | str
+"""Flower's run config knows these types only; tables are flattened to dotted keys."""
+RunConfig = dict[str, ConfigValue]
+
+
+def app_config(app_dir: Path) -> RunConfig:
+    """The keys and defaults of an app: `[tool.flwr.app.config]` of its pyproject.toml, flattened.
+
+    Raises:
+        SettingError: the folder holds no Flower app.
+    """
+    path = app_dir / "pyproject.toml"
+    if not path.is_file():
+        raise SettingError(
+            f"{app_dir} is not a Flower app: it has no pyproject.toml. Give the checkout's folder, as in "
+            f"`fmtl run PATH`, or start the command there."
+        )
+    app = read_toml(path).get("tool", {}).get("flwr", {}).get("app")
+    if not isinstance(app, dict):
+        raise SettingError(f"{path} describes no Flower app: it has no section [tool.flwr.app].")
+    return _flatten(app.get("config", {}), str(path))
+
+
+def merge(defaults: Mapping[str, ConfigValue], overrides: Mapping[str, ConfigValue], source: str) -> RunConfig:
+    """Put values over defaults, each converted to the type of its default.
+
+    Args:
+        defaults: known keys and their values.
+        overrides: new values.
+        source: where they come from, for messages.
+
+    Raises:
+        SettingError: an unknown key (close matches are listed), or a value of another type.
+    """
+    merged = dict(defaults)
+    for key, value in overrides.items():
+        if key not in defaults:
+            raise SettingError(_unknown(key, defaults, source))
+        merged[key] = _convert(key, value, defaults[key], source)
+    return merged
+
+
+def read_config_file(path: Path) -> RunConfig:
+    """Values from a TOML file; tables become dotted keys (`[fedhca2]` with `c = 0.5` is `fedhca2.c`).
+
+    Raises:
+        SettingError: no such file, not TOML, or a value that a run config cannot hold.
+    """
+    if not path.is_file():
+        raise SettingError(f"--config {path}: there is no such file; give a TOML file of run config keys.")
+    return _flatten(read_toml(path), str(path))
+
+
+def parse_setting(text: str) -> tuple[str, ConfigValue]:
+    """Split `key=value`; the value is read as TOML, and as a plain string where it is none.
+
+    Raises:
+        SettingError: there is no key or no equals sign, or the value is a list or table.
+    """
+    key, equals, raw = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise SettingError(f"--set {text!r}: expected key=value, for example --set num-server-rounds=5.")
+    try:
+        value: Any = tomllib.loads(f"value = {raw}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        value = raw.strip()
+    if not isinstance(value, bool | int | float | str):
+        raise SettingError(f"--set {text!r}: a value is true, false, a number or a text, no list or table.")
+    return key, value
+
+
+def as_toml(values: Mapping[str, ConfigValue]) -> str:
+    """Flat TOML with quoted keys, readable by `flwr run --run-config FILE.toml`."""
+    return "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in values.items())
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises:
+        SettingError: it is no TOML, with the place of the mistake.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _toml_value(value: ConfigValue) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _flatten(table: Mapping[str, Any], source: str, prefix: str = "") -> RunConfig:
+    flat: RunConfig = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat.update(_flatten(value, source, f"{name}."))
+        elif isinstance(value, bool | int | float | str):
+            flat[name] = value
+        else:
+            raise SettingError(
+                f"{source}: {name} = {value!r} is a {type(value).__name__}; a run config holds only true, false, "
+                f"numbers and texts."
+            )
+    return flat
+
+
+def _unknown(key: str, known: Iterable[str], source: str) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    same_name = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    suggestions = list(dict.fromkeys([*close, *same_name]))
+    hint = f"did you mean {' or '.join(suggestions)}?" if suggestions else f"known keys: {', '.join(names)}."
+    return f"{source}: the run config has no key {key!r}; {hint}"
+
+
+def _convert(key: str, value: ConfigValue, default: ConfigValue, source: str) -> ConfigValue:
+    """The value in the type of the default: a text may look like a number, a real number may be written whole."""
+    expected = type(default)
+    if type(value) is expected:
+        return value
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if expected is str and not isinstance(value, bool):
+        return str(value)
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    raise SettingError(
+        f"{source}: {key} = {value!r} is not {names[expected]}, which this key needs (default: {default!r})."
+    )
