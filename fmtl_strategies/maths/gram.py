@@ -1,0 +1,123 @@
+"""Gram matrix of the rows of a float32 matrix, in one streaming pass (field-notes section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fmtl_strategies.maths.rows import (
+    BLOCK_COLUMNS,
+    Float32Array,
+    Float64Array,
+    NonFiniteRowError,
+    as_tensor,
+    check_rows,
+    check_vector,
+)
+
+SLICE_COLUMNS = 16_384
+FLOAT64_COLUMNS = 65_536
+# Below this mean square, float32 products come close to the smallest normal number (1.2e-38).
+SMALLEST_SAFE_MEAN_SQUARE = 1e-32
+
+
+def gram_matrix(rows_nd: Float32Array, extra_rows: Sequence[Float32Array] = ()) -> Float64Array:
+    """Inner products of all rows, in float64, reading the matrix once.
+
+    Products are summed in float32 over slices of 16,384 columns and the slices in float64: relative
+    error about 1e-6 where one float32 product over 28M columns is off by up to 1 %. Rows so small or so
+    large that float32 products leave their range are computed again in float64.
+
+    Args:
+        rows_nd: (N, D) float32, contiguous rows.
+        extra_rows: E further (D,) float32 vectors, such as the previous aggregate.
+
+    Returns:
+        (N+E, N+E) float64, symmetric; extra rows come last.
+
+    Raises:
+        NonFiniteRowError: a row holds NaN or infinite values.
+        ValueError: wrong dtype or shape.
+    """
+    check_rows(rows_nd, "rows")
+    for extra_d in extra_rows:
+        check_vector(extra_d, rows_nd.shape[1], "extra row")
+    gram = _float32_gram(rows_nd, extra_rows)
+    if not _is_safe(gram, rows_nd, extra_rows):
+        gram = _float64_gram(rows_nd, extra_rows)
+    bad = tuple(int(row) for row in np.flatnonzero(~np.isfinite(np.diag(gram))))
+    if bad:
+        raise NonFiniteRowError(bad, "Gram matrix")
+    return (gram + gram.T) / 2
+
+
+def _float32_gram(rows_nd: Float32Array, extra_rows: Sequence[Float32Array]) -> Float64Array:
+    rows, extras = as_tensor(rows_nd), [as_tensor(extra_d) for extra_d in extra_rows]
+    count, total = rows.shape[0], rows.shape[0] + len(extras)
+    gram = torch.zeros(total, total, dtype=torch.float64)
+    for start in range(0, rows.shape[1], BLOCK_COLUMNS):
+        block = rows[:, start : start + BLOCK_COLUMNS]
+        gram[:count, :count] += _block_gram(block)
+        # The block was just read, so products with the extra vectors find it in the cache.
+        for offset in range(0, block.shape[1] if extras else 0, SLICE_COLUMNS):
+            part = block[:, offset : offset + SLICE_COLUMNS]
+            columns = slice(start + offset, start + offset + part.shape[1])
+            for index, extra in enumerate(extras, start=count):
+                gram[:count, index] += torch.mv(part, extra[columns])
+                for other in range(count, index + 1):
+                    gram[other, index] += torch.dot(extras[other - count][columns], extra[columns])
+    for index in range(count, total):
+        gram[index, :index] = gram[:index, index]
+    return gram.numpy()
+
+
+def _block_gram(block: torch.Tensor) -> torch.Tensor:
+    """Float64 Gram matrix of a float32 block: one batched product over its slices, then a sum of the slices."""
+    whole = block.shape[1] // SLICE_COLUMNS
+    gram = torch.zeros(block.shape[0], block.shape[0], dtype=torch.float64)
+    if whole:
+        slices = block[:, : whole * SLICE_COLUMNS].unflatten(1, (whole, SLICE_COLUMNS)).transpose(0, 1)
+        gram += torch.bmm(slices, slices.transpose(1, 2)).sum(0, dtype=torch.float64)
+    rest = block[:, whole * SLICE_COLUMNS :]
+    if rest.shape[1]:
+        gram += rest @ rest.T
+    return gram
+
+
+def _is_safe(gram: Float64Array, rows_nd: Float32Array, extra_rows: Sequence[Float32Array]) -> bool:
+    """Tell whether float32 products neither overflowed nor underflowed; rows of zeros are safe."""
+    if not np.isfinite(gram).all():
+        return False
+    small = np.flatnonzero(np.diag(gram) < SMALLEST_SAFE_MEAN_SQUARE * max(rows_nd.shape[1], 1))
+    rows = [*rows_nd, *extra_rows]
+    return not any(rows[index].any() for index in small)
+
+
+def _float64_gram(rows_nd: Float32Array, extra_rows: Sequence[Float32Array]) -> Float64Array:
+    total = rows_nd.shape[0] + len(extra_rows)
+    gram = np.zeros((total, total))
+    for start in range(0, rows_nd.shape[1], FLOAT64_COLUMNS):
+        columns = slice(start, start + FLOAT64_COLUMNS)
+        block = np.concatenate([rows_nd[:, columns], *(extra_d[None, columns] for extra_d in extra_rows)])
+        block64 = block.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            gram += block64 @ block64.T
+    return gram
+
+
+def cosine_matrix(gram_nn: Float64Array) -> Float64Array:
+    """Pairwise cosines from a Gram matrix; a row of zeros has cosine 0 with every row, itself included.
+
+    Args:
+        gram_nn: (N, N) float64 Gram matrix.
+
+    Returns:
+        (N, N) float64 in [-1, 1].
+    """
+    norms = np.sqrt(np.maximum(np.diag(gram_nn), 0.0))
+    inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    # Two separate scalings: the product of two tiny norms could underflow.
+    cosines: Float64Array = np.clip(gram_nn * inverse[:, None] * inverse[None, :], -1.0, 1.0)
+    return cosines
