@@ -1,0 +1,134 @@
+"""odsF: the best boundary F-measure over thresholds that are the same for the whole data set."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
+from client_app.metrics.edge.counts import EdgeCounts, EdgeImage
+from client_app.metrics.edge.parallel import score_images
+from client_app.metrics.edge.protocol import EdgeProtocol
+
+IGNORE_LABEL = 255
+_COUNTERS = ("matched_predicted", "predicted", "matched_annotated", "annotated")
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BoundaryScore:
+    """Precision, recall and F at one threshold, as fractions in [0, 1]; `threshold` is a probability."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f_measure: float
+
+
+def precision_recall_f(counts: EdgeCounts) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Turn counts into precision, recall and F.
+
+    Args:
+        counts: summed over all images.
+
+    Returns:
+        Three (T,) float64 arrays of fractions. Nothing predicted gives precision 1 and recall 0; nothing annotated
+        gives recall 1 and precision 0 (methods 4.3); both give precision 1 and recall 1, F = 1, because an empty
+        prediction is then right.
+    """
+    predicted, annotated = counts.predicted > 0, counts.annotated > 0
+    precision = np.where(predicted, 0.0, 1.0)
+    recall = np.where(annotated, 0.0, 1.0)
+    np.divide(counts.matched_predicted, counts.predicted, out=precision, where=predicted)
+    np.divide(counts.matched_annotated, counts.annotated, out=recall, where=annotated)
+    total = precision + recall
+    f_measure = np.divide(2.0 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    return precision, recall, f_measure
+
+
+def best_threshold(counts: EdgeCounts) -> BoundaryScore:
+    """Return the scores at the threshold of highest F; the lowest such threshold if several are equal.
+
+    The maximum is over the thresholds themselves, as in the evaluation of FedHCA2 (methods 4.3). The older BSDS scripts
+    interpolate between neighbouring thresholds, which can give a slightly higher value.
+    """
+    precision, recall, f_measure = precision_recall_f(counts)
+    best = int(np.argmax(f_measure))
+    threshold = (best + 1) / (f_measure.size + 1)
+    return BoundaryScore(threshold, float(precision[best]), float(recall[best]), float(f_measure[best]))
+
+
+class OdsF(Metric):
+    """odsF in percent: suppress non-maxima, threshold, thin, match one-to-one, sum over images, best F (methods 4.3).
+
+    With other than 99 thresholds the name is "odsF@<thresholds>", since such values cannot be compared with odsF.
+
+    Args:
+        protocol: settings of the evaluation; None for the defaults (PASCAL-Context).
+    """
+
+    name = "odsF"
+    higher_is_better = True
+    unit = "%"
+
+    def __init__(self, protocol: EdgeProtocol | None = None) -> None:
+        self.protocol = protocol if protocol is not None else EdgeProtocol()
+        # The name is the class's for every other metric; here it must tell fast modes apart.
+        self.name = self.protocol.metric_name  # type: ignore[misc]
+        zeros = np.zeros(self.protocol.thresholds, dtype=np.int64)
+        super().__init__({**dict.fromkeys(_COUNTERS, zeros), "non_finite": np.zeros((), dtype=np.int64)})
+
+    def settings(self) -> Mapping[str, object]:
+        """Return every setting of the protocol that changes the value."""
+        return self.protocol.scoring_settings()
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """Add one batch: (B, 1, H, W) logits, and (B, 1, H, W) labels 0, 1 or 255 (ignore).
+
+        Raises:
+            ValueError: shapes do not fit, or a label has another value.
+        """
+        if label.ndim != 4 or label.shape[1] != 1 or prediction.shape != label.shape:
+            raise ValueError(
+                f"{self.name}: expected a label and a prediction (B, 1, H, W), got {tuple(label.shape)} and "
+                f"{tuple(prediction.shape)}."
+            )
+        boundary, valid = label == 1, label != IGNORE_LABEL
+        if not bool((boundary | (label == 0) | ~valid).all()):
+            raise ValueError(f"{self.name}: the edge label has values other than 0, 1 and 255 (ignore).")
+        non_finite = non_finite_values(prediction)
+        self._add(non_finite=non_finite)
+        if int(non_finite):
+            return
+        probability = torch.sigmoid(prediction.detach().float()).cpu().numpy()[:, 0]
+        boundary_map, valid_map = boundary.cpu().numpy(), valid.cpu().numpy()[:, 0]
+        self.add_images(EdgeImage(*triple) for triple in zip(probability, boundary_map, valid_map, strict=True))
+
+    def add_images(self, images: Iterable[EdgeImage]) -> None:
+        """Add images given as probabilities and any number of annotators; errors as in `score_images`."""
+        for counts in score_images(images, self.protocol):
+            self._add(**{name: getattr(counts, name) for name in _COUNTERS})
+
+    def counts(self) -> EdgeCounts:
+        """Return the pixel counts per threshold summed so far."""
+        return EdgeCounts(*(self.counter(name).astype(np.int64) for name in _COUNTERS))
+
+    def best(self) -> BoundaryScore:
+        """Return threshold, precision, recall and F at the best threshold.
+
+        Raises:
+            MetricUnavailable: a prediction was not finite, or no annotated boundary pixel was seen; then recall has no
+                meaning, and F would not depend on the prediction.
+        """
+        self._require_finite()
+        if not self.counter("annotated").any():
+            raise MetricUnavailable(f"{self.name}: the labels hold no boundary pixel, so recall is undefined.")
+        return best_threshold(self.counts())
+
+    def compute(self) -> float:
+        """Return odsF in percent; errors as in `best`."""
+        return 100.0 * self.best().f_measure
