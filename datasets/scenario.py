@@ -109,7 +109,7 @@ class ClientEntry(_Strict):
         augment: ``none``, ``flip``, or ``reference`` (the full published training chain).
         encoder: a timm name or the name of a preset.
         encoder_weights: ``none``, ``hub``, or a safetensors file; relative paths lie under ``FMTL_DATA_ROOT``.
-        decoder_width: channels of each decoder.
+        decoder_width: channels of each decoder, a multiple of 4.
         batch_norm: ``train`` or ``eval``: mode of the encoder's batch norm during training.
         local_epochs: passes over the client's images in each round.
         batch_size: images in a training step.
@@ -133,7 +133,7 @@ class ClientEntry(_Strict):
     augment: Literal["none", "flip", "reference"] = "flip"
     encoder: Annotated[str, Field(min_length=1)]
     encoder_weights: Annotated[str, Field(min_length=1)] = "none"
-    decoder_width: Annotated[int, Field(ge=4, le=1024, strict=True)] = 96
+    decoder_width: Annotated[int, Field(ge=4, le=1024, multiple_of=4, strict=True)] = 96
     batch_norm: Literal["train", "eval"] = "train"
     local_epochs: Count = 1
     batch_size: Count = 8
@@ -324,7 +324,8 @@ def _validate(text: ScenarioText) -> Scenario:
     """Check keys, then each client for itself (so that errors can name it), then the clients together."""
     content = text.content
     problems = check_keys(text, (), content, (*Scenario.file_keys(), "defaults"))
-    defaults, listed = content.get("defaults") or {}, content.get("clients")
+    defaults, listed = content.get("defaults"), content.get("clients")
+    defaults = {} if defaults is None else defaults
     if not isinstance(defaults, dict):
         raise ScenarioError(f"{text.where('defaults')}: 'defaults' is a mapping of client keys.")
     if not isinstance(listed, list) or not listed or not all(isinstance(item, dict) for item in listed):
@@ -367,6 +368,8 @@ def _problem(text: ScenarioText, keys: tuple[str | int, ...], found: Mapping[str
     message = str(found["msg"]).removeprefix("Value error, ")
     if found["type"] == "missing":
         return f"{text.where(*keys[:-1])}: {subject}the key '{names[-1]}' is missing."
+    if found["type"] == "extra_forbidden":
+        return check_keys(text, keys[:-1], keys[-1:], Share.file_keys())[0]
     value = f" = {found['input']!r}" if names and not isinstance(found["input"], dict | ClientEntry) else ""
     key = f"{'.'.join(names)}{value}: " if names else ""
     return f"{text.where(*keys)}: {subject}{key}{message[:1].lower()}{message[1:]}."

@@ -17,6 +17,15 @@ import yaml
 KeyPath = tuple[str | int, ...]
 
 
+class _Loader(yaml.SafeLoader):
+    """A safe loader that reads words such as ``off``, ``no`` and ``on`` as text: no key here takes a boolean."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 class ScenarioError(ValueError):
     """A scenario that cannot be used; the message names file, line and key, and what is allowed."""
 
@@ -58,7 +67,7 @@ def read_scenario_text(path: Path) -> ScenarioText:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             root = loader.get_single_node()
             lines: dict[KeyPath, int] = {}
@@ -70,6 +79,10 @@ def read_scenario_text(path: Path) -> ScenarioText:
         raise ScenarioError(f"{path}: cannot read this scenario file: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{path}: a scenario file is UTF-8 text, this one is not ({error.reason}).") from error
+    except RecursionError as error:
+        raise ScenarioError(
+            f"{path}: a value of this file contains itself (an alias inside its own anchor)."
+        ) from error
     except yaml.YAMLError as error:
         raise ScenarioError(f"{path}: this is not valid YAML: {error}") from error
     if not isinstance(content, dict):
