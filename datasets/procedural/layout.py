@@ -338,10 +338,13 @@ def _courtyard(scene: Scene, palette: Palette, rng: np.random.Generator) -> Boun
     cut = span(rng, -3.0, 3.0)
     for start, end in ((-14.0, cut), (cut, 14.0)):
         _facade(scene, palette, Frame((start + end) / 2, 0.0, back + span(rng, 0.0, 1.0)), (end - start) / 2, rng)
-    for _ in range(whole(rng, 0, 2)):
+    for k in range(whole(rng, 0, 2)):
         x, z = span(rng, -0.8, 0.8) * bounds.right, span(rng, 4.0, min(10.0, back - 2))
         lawn = scene.body(classes.COVER, Frame(x, 0.0, z, span(rng, -0.2, 0.2)))
-        lawn.box((0.0, 0.015, 0.0), (span(rng, 0.8, 2.2), 0.015, span(rng, 1.0, 2.5)), palette.ground(classes.COVER))
+        # Lawns of one height would leave it to rounding which one shows where they overlap.
+        high = 0.012 + 0.006 * k
+        half = (span(rng, 0.8, 2.2), high, span(rng, 1.0, 2.5))
+        lawn.box((0.0, high, 0.0), half, palette.ground(classes.COVER))
     return bounds
 
 

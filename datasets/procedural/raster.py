@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from datasets.procedural.scene import BALL, BOX, CAPSULE, CYLINDER, F32, I32, PLANE, Primitives
+
+I64 = npt.NDArray[np.int64]
 
 NEAR = 0.15
 """Surfaces nearer to the camera than this (metres along the optical axis) are not drawn."""
@@ -77,6 +80,9 @@ class Buffers:
 def rasterise(primitives: Primitives, camera: Camera) -> Buffers:
     """Find the nearest surface in every pixel.
 
+    All primitives of a kind are met with all pixels of their windows in one go: a scene has dozens of small
+    primitives, and one array operation over all of them costs far less than one per primitive.
+
     Args:
         primitives: the scene; row 0 is the sky.
         camera: the view.
@@ -86,32 +92,75 @@ def rasterise(primitives: Primitives, camera: Camera) -> Buffers:
     """
     rotation = camera.rotation()
     axes: F32 = primitives.axes @ rotation.T
-    centre: F32 = (primitives.centre - camera.position()) @ rotation.T
+    centre = ((primitives.centre - camera.position()) @ rotation.T).astype(np.float32, copy=False)
     to_unit = axes / primitives.size[:, :, None]
     origin = -np.einsum("nij,nj->ni", to_unit, centre)
-    windows = _windows(primitives, axes, centre, camera)
-    columns, rows = camera.columns(), camera.rows()
-    depth = np.full(camera.size, np.inf, dtype=np.float32)
-    seen = np.zeros(camera.size, dtype=np.int32)
+    view = _View(to_unit, origin, primitives.length, _windows(primitives, axes, centre, camera))
+    canvas = _Canvas(camera)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        for n in range(1, len(windows)):
-            top, bottom, left, right = windows[n]
-            if top >= bottom or left >= right:
-                continue
-            m = to_unit[n]
-            across = m[:, 0, None] * columns[left:right]
-            down = m[:, 1, None] * rows[top:bottom] + m[:, 2, None]
-            ray = across[:, None, :] + down[:, :, None]
-            hit = _INTERSECT[int(primitives.kind[n])](origin[n], ray, float(primitives.length[n]))
-            window = depth[top:bottom, left:right]
-            nearer = (hit > NEAR) & (hit < window)
-            np.copyto(window, hit, where=nearer)
-            np.copyto(seen[top:bottom, left:right], np.int32(n), where=nearer)
-    depth[seen == 0] = 0.0
-    return _surfaces(primitives, to_unit, origin, camera, (seen, depth))
+        for row in np.flatnonzero(primitives.kind == PLANE):
+            canvas.add_plane(int(row), to_unit[row, 1], float(origin[row, 1]))
+        for kind, intersect in _INTERSECT.items():
+            canvas.add(view, np.flatnonzero(primitives.kind == kind), intersect)
+    canvas.depth[canvas.seen == 0] = 0.0
+    return _surfaces(primitives, view, canvas)
 
 
-def _windows(primitives: Primitives, axes: F32, centre: F32, camera: Camera) -> list[list[int]]:
+@dataclass(frozen=True)
+class _View:
+    """The primitives as the camera sees them.
+
+    Attributes:
+        to_unit: (N, 3, 3) maps from camera coordinates to the unit shapes.
+        origin: (N, 3) the pinhole in coordinates of the unit shapes.
+        length: (N,) half lengths of the capsules.
+        windows: (N, 4) top, bottom, left and right pixel bounds.
+    """
+
+    to_unit: F32
+    origin: F32
+    length: F32
+    windows: I64
+
+
+class _Canvas:
+    """The z-buffer: depth and primitive of the nearest surface so far, over the flattened pixels."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.size = camera.size
+        x, y = np.broadcast_arrays(camera.columns()[None, :], camera.rows()[:, None])
+        self.x, self.y = x.ravel(), y.ravel()
+        self.depth = np.full(self.x.shape, np.inf, dtype=np.float32)
+        self.seen = np.zeros(self.x.shape, dtype=np.int32)
+
+    def add_plane(self, row: int, normal: F32, offset: float) -> None:
+        hit = -offset / (normal[0] * self.x + normal[1] * self.y + normal[2])
+        nearer = (hit > NEAR) & (hit < self.depth)
+        np.copyto(self.depth, hit, where=nearer)
+        np.copyto(self.seen, np.int32(row), where=nearer)
+
+    def add(self, view: _View, rows: I64, intersect: Callable[[F32, F32, F32], F32]) -> None:
+        """Add the given primitives, all of one kind."""
+        top, bottom, left, right = view.windows[rows].T
+        width = np.maximum(right - left, 0)
+        area = np.maximum(bottom - top, 0) * width
+        which = np.repeat(np.arange(rows.size), area)
+        place = np.arange(which.size) - np.repeat(np.cumsum(area) - area, area)
+        line = place // width[which]
+        pixel = (top * self.size[1] + left)[which] + line * self.size[1] + (place - line * width[which])
+        m = np.ascontiguousarray(view.to_unit[rows].transpose(1, 2, 0)).reshape(9, -1).take(which, axis=1)
+        x, y = self.x[pixel], self.y[pixel]
+        ray = np.stack((m[0] * x + m[1] * y + m[2], m[3] * x + m[4] * y + m[5], m[6] * x + m[7] * y + m[8]))
+        origin = np.ascontiguousarray(view.origin[rows].T).take(which, axis=1)
+        hit = intersect(origin, ray, view.length[rows][which])
+        kept = np.flatnonzero((hit > NEAR) & (hit < self.depth[pixel]))
+        # Of several values for one pixel numpy keeps the last, so the nearest is written last.
+        kept = kept[np.argsort(-hit[kept], kind="stable")]
+        self.depth[pixel[kept]] = hit[kept]
+        self.seen[pixel[kept]] = rows[which[kept]]
+
+
+def _windows(primitives: Primitives, axes: F32, centre: F32, camera: Camera) -> I64:
     """Pixel bounds (top, bottom, left, right) of each primitive's projected bounding box."""
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float32)
     reach = primitives.size.copy()
@@ -129,96 +178,85 @@ def _windows(primitives: Primitives, axes: F32, centre: F32, camera: Camera) -> 
     limits[primitives.kind == PLANE] = (0, height, 0, width)
     limits[:, :2] = limits[:, :2].clip(0, height)
     limits[:, 2:] = limits[:, 2:].clip(0, width)
-    bounds: list[list[int]] = limits.astype(np.int64).tolist()
-    return bounds
+    return limits.astype(np.int64)
 
 
-def _hit_plane(o: F32, d: F32, _: float) -> F32:
-    hit: F32 = -o[1] / d[1]
-    return hit
-
-
-def _hit_box(o: F32, d: F32, _: float) -> F32:
+def _hit_box(o: F32, d: F32, _: F32) -> F32:
     inverse = 1.0 / d
-    middle = -o[:, None, None] * inverse
-    half = np.abs(inverse)
-    enter: F32 = (middle - half).max(axis=0)
-    leave = (middle + half).min(axis=0)
-    enter[~(enter <= leave)] = np.inf
+    middle, half = -o * inverse, np.abs(inverse)
+    low, high = middle - half, middle + half
+    enter: F32 = np.maximum(np.maximum(low[0], low[1]), low[2])
+    enter[~(enter <= np.minimum(np.minimum(high[0], high[1]), high[2]))] = np.inf
     return enter
 
 
-def _hit_ball(o: F32, d: F32, _: float) -> F32:
-    a = (d * d).sum(axis=0)
+def _hit_ball(o: F32, d: F32, _: F32) -> F32:
+    a = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
     b = d[0] * o[0] + d[1] * o[1] + d[2] * o[2]
-    under = b * b - a * (float(o @ o) - 1.0)
-    hit: F32 = -(b + np.sqrt(under)) / a
+    c = o[0] * o[0] + o[1] * o[1] + o[2] * o[2] - 1.0
+    hit: F32 = -(b + np.sqrt(b * b - a * c)) / a
     return hit
 
 
-def _hit_cylinder(o: F32, d: F32, _: float) -> F32:
+def _hit_cylinder(o: F32, d: F32, _: F32) -> F32:
     a = d[0] * d[0] + d[2] * d[2]
     b = d[0] * o[0] + d[2] * o[2]
-    root = np.sqrt(b * b - a * float(o[0] * o[0] + o[2] * o[2] - 1.0))
+    root = np.sqrt(b * b - a * (o[0] * o[0] + o[2] * o[2] - 1.0))
     inverse = 1.0 / d[1]
     middle, half = -o[1] * inverse, np.abs(inverse)
     enter: F32 = np.maximum((-b - root) / a, middle - half)
-    leave = np.minimum((-b + root) / a, middle + half)
-    enter[~(enter <= leave)] = np.inf
+    enter[~(enter <= np.minimum((-b + root) / a, middle + half))] = np.inf
     return enter
 
 
-def _hit_capsule(o: F32, d: F32, length: float) -> F32:
+def _hit_capsule(o: F32, d: F32, length: F32) -> F32:
     a = d[0] * d[0] + d[2] * d[2]
     b = d[0] * o[0] + d[2] * o[2]
-    side = -(b + np.sqrt(b * b - a * float(o[0] * o[0] + o[2] * o[2] - 1.0))) / a
-    side[~(np.abs(o[1] + side * d[1]) <= length)] = np.inf
+    c = o[0] * o[0] + o[2] * o[2] - 1.0
+    hit: F32 = -(b + np.sqrt(b * b - a * c)) / a
+    hit[~(np.abs(o[1] + hit * d[1]) <= length)] = np.inf
     a = a + d[1] * d[1]
-    for end in (-length, length):
-        y = float(o[1]) - end
+    for y in (o[1] + length, o[1] - length):
         half = b + d[1] * y
-        under = half * half - a * float(o[0] * o[0] + o[2] * o[2] + y * y - 1.0)
-        side = np.fmin(side, -(half + np.sqrt(under)) / a)
-    return side
+        hit = np.fmin(hit, -(half + np.sqrt(half * half - a * (c + y * y))) / a)
+    return hit
 
 
-_INTERSECT: dict[int, Callable[[F32, F32, float], F32]] = {
-    PLANE: _hit_plane,
+_INTERSECT: dict[int, Callable[[F32, F32, F32], F32]] = {
     BOX: _hit_box,
     BALL: _hit_ball,
     CYLINDER: _hit_cylinder,
     CAPSULE: _hit_capsule,
 }
+"""Depths at which rays d from o enter the unit shapes, (n,); inf or nan where they miss."""
 
 
-def _surfaces(primitives: Primitives, to_unit: F32, origin: F32, camera: Camera, buffers: tuple[I32, F32]) -> Buffers:
+def _surfaces(primitives: Primitives, view: _View, canvas: _Canvas) -> Buffers:
     """Points and normals of the surfaces seen, computed once for all pixels."""
-    seen, depth = buffers
-    flat = seen.ravel()
-    maps = np.take(np.ascontiguousarray(to_unit.reshape(-1, 9).T), flat, axis=1).reshape(3, 3, -1)
-    x, y = np.broadcast_arrays(camera.columns()[None, :], camera.rows()[:, None])
-    z = depth.ravel()
-    px, py = x.ravel() * z, y.ravel() * z
-    unit = maps[:, 0] * px + maps[:, 1] * py + maps[:, 2] * z + np.take(origin.T, flat, axis=1)
+    flat, z = canvas.seen, canvas.depth
+    maps = np.ascontiguousarray(view.to_unit.reshape(-1, 9).T).take(flat, axis=1, mode="clip").reshape(3, 3, -1)
+    px, py = canvas.x * z, canvas.y * z
+    origin = np.ascontiguousarray(view.origin.T).take(flat, axis=1, mode="clip")
+    unit = np.stack([maps[k, 0] * px + maps[k, 1] * py + maps[k, 2] * z + origin[k] for k in range(3)])
     gradient = _gradients(unit, primitives.kind[flat], primitives.length[flat])
-    normal = (maps * gradient[:, None, :]).sum(axis=0)
+    normal = maps[0] * gradient[0] + maps[1] * gradient[1] + maps[2] * gradient[2]
     facing = normal[0] * px + normal[1] * py + normal[2] * z
-    norm = np.sqrt((normal * normal).sum(axis=0))
-    norm[norm == 0] = 1.0
-    normal *= np.where(facing > 0, -1.0, 1.0).astype(np.float32) / norm
-    normal[:, flat == 0] = 0.0
-    local = unit * np.take(np.ascontiguousarray(primitives.size.T), flat, axis=1)
-    shape = (3, *seen.shape)
-    return Buffers(seen, depth, normal.reshape(shape), local.reshape(shape))
+    norm = np.sqrt(normal[0] * normal[0] + normal[1] * normal[1] + normal[2] * normal[2])
+    norm[flat == 0] = np.inf
+    normal /= np.copysign(norm, -facing)
+    local = unit * np.ascontiguousarray(primitives.size.T).take(flat, axis=1, mode="clip")
+    shape = (3, *canvas.size)
+    return Buffers(flat.reshape(canvas.size), z.reshape(canvas.size), normal.reshape(shape), local.reshape(shape))
 
 
 def _gradients(unit: F32, kind: I32, length: F32) -> F32:
     """Outward directions on the unit shapes at points of their surfaces, (3, pixels)."""
     out = np.zeros_like(unit)
-    out[1, kind == PLANE] = 1.0
+    out[1] = kind == PLANE
     at = np.flatnonzero(kind == BOX)
     points = unit[:, at]
-    face = np.abs(points).argmax(axis=0)
+    size = np.abs(points)
+    face = np.where(size[0] > size[1], np.where(size[0] > size[2], 0, 2), np.where(size[1] > size[2], 1, 2))
     out[face, at] = np.sign(points[face, np.arange(at.size)])
     at = np.flatnonzero(kind == BALL)
     out[:, at] = unit[:, at]

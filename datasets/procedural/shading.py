@@ -51,7 +51,7 @@ def shade(
 
 def _albedo(table: F32, flat: I32, local: F32, footprint: F32) -> F32:
     """Mix of the two colours of each pixel's material, (3, pixels); see ``scene.Material``."""
-    wave = np.take(table[6:19], flat, axis=1)
+    wave = table[6:19].take(flat, axis=1, mode="clip")
     s1 = np.sin(wave[0] * local[0] + wave[1] * local[1] + wave[2] * local[2])
     s2 = np.sin(wave[3] * local[0] + wave[4] * local[1] + wave[5] * local[2] + wave[11] * s1)
     mixed = wave[6] * s1 + wave[7] * s2 + wave[8] * s1 * s2 + wave[9] * np.minimum(s1, s2)
@@ -60,7 +60,7 @@ def _albedo(table: F32, flat: I32, local: F32, footprint: F32) -> F32:
     frequency = np.sqrt((table[6:9] ** 2).sum(axis=0) + (table[9:12] ** 2).sum(axis=0))[flat]
     mixed *= 1.0 / (1.0 + (frequency * footprint) ** 4)
     share = 0.5 + 0.5 * mixed
-    first, second = np.take(table[0:3], flat, axis=1), np.take(table[3:6], flat, axis=1)
+    first, second = table[0:3].take(flat, axis=1, mode="clip"), table[3:6].take(flat, axis=1, mode="clip")
     albedo: F32 = first + (second - first) * share
     return albedo
 
@@ -89,8 +89,9 @@ def _contact(scene: Scene, primitives: Primitives, flat: I32, points: F32, camer
     categories = np.array(scene.categories)[primitives.object_id]
     at = np.flatnonzero(((categories == 1) | (categories == 4))[flat])
     rotation = camera.rotation()
-    world_x = rotation[:, 0] @ points[:, at]
-    world_z = rotation[:, 2] @ points[:, at]
+    seen = points[:, at]
+    world_x = rotation[0, 0] * seen[0] + rotation[1, 0] * seen[1] + rotation[2, 0] * seen[2]
+    world_z = rotation[0, 2] * seen[0] + rotation[1, 2] * seen[1] + rotation[2, 2] * seen[2]
     kept = np.ones(at.shape, dtype=np.float32)
     for shadow in scene.shadows:
         dx, dz = shadow.x - light.position[0], shadow.z - light.position[2]
