@@ -38,7 +38,11 @@ class AggregateStep:
 
 
 def add_combination(
-    parameters_nd: Float32Array, updates_nd: Float32Array, coefficients_nn: Float64Array, *, columns: slice | None = None
+    parameters_nd: Float32Array,
+    updates_nd: Float32Array,
+    coefficients_nn: Float64Array,
+    *,
+    columns: slice | None = None,
 ) -> None:
     """Add C @ updates to the parameters, in place.
 

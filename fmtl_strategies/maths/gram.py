@@ -78,7 +78,7 @@ def _block_gram(block: torch.Tensor) -> torch.Tensor:
     whole = block.shape[1] // SLICE_COLUMNS
     gram = torch.zeros(block.shape[0], block.shape[0], dtype=torch.float64)
     if whole:
-        slices = block[:, : whole * SLICE_COLUMNS].unflatten(1, (whole, SLICE_COLUMNS)).transpose(0, 1)
+        slices = block[:, : whole * SLICE_COLUMNS].view(-1, whole, SLICE_COLUMNS).transpose(0, 1)
         gram += torch.bmm(slices, slices.transpose(1, 2)).sum(0, dtype=torch.float64)
     rest = block[:, whole * SLICE_COLUMNS :]
     if rest.shape[1]:

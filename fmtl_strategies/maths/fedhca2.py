@@ -1,0 +1,284 @@
+"""FedHCA2 aggregation (arXiv 2311.13250) of one round: conflict-averse encoders, cross-attention decoders.
+
+Per round, with updates = parameters after local training minus before:
+1. alpha and beta step with the previous round's aggregates and this round's updates (Eq. 15-17);
+2. encoders: parameters += own update (or mean of the same-group updates) + alpha * aggregate (Eq. 6-10);
+3. decoders: parameters += own update + beta per layer * attention over all decoder updates (Eq. 12-14).
+
+Modes:
+- "reference" follows the authors' code: SLSQP solve, aggregate divided by 1 + c^2, mean update of adjacent clients
+  with equal data set and tasks, attention per array, clamp of the weights in use only.
+- "paper" follows the equations: exact solve, no division, attention per layer, no same-group mean. The weights'
+  clamp and SGD constants, which the paper leaves open, stay those of the code.
+- "stable" is "reference" with sound numerics: exact solve on the normalised Gram matrix, weights projected to
+  [0, 1], same-group mean wherever the members stand in the order.
+
+Rows may come and go. A row's weight steps only if the row took part in the previous aggregation of this state:
+otherwise it never received that aggregate, and the product with its update says nothing. A row that stays away keeps
+its weight and momentum until it returns. New rows start with the initial weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fmtl_strategies.maths.attention import array_grams, attention_coefficients, attention_entropy
+from fmtl_strategies.maths.combine import AggregateStep, add_combination, apply_aggregate, group_mean_coefficients
+from fmtl_strategies.maths.conflict_averse import aggregate_coefficients, solve_conflict_averse
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings
+from fmtl_strategies.maths.gram import cosine_matrix, gram_matrix
+from fmtl_strategies.maths.hyper_weights import HyperWeights, step_weights
+from fmtl_strategies.maths.rows import (
+    BLOCK_COLUMNS,
+    Float32Array,
+    Float64Array,
+    as_tensor,
+    check_same_shape,
+    check_vector,
+)
+from fmtl_strategies.maths.segments import Segments
+
+
+@dataclass(frozen=True)
+class EncoderState:
+    """What the encoder part keeps between rounds, for one encoder family.
+
+    alpha: weights by client, one value each.
+    aggregate_d: previous aggregate, (D,) float32; None before the first round. The next round overwrites it.
+    participants: clients that received it.
+    """
+
+    alpha: HyperWeights = field(default_factory=HyperWeights)
+    aggregate_d: Float32Array | None = None
+    participants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EncoderReport:
+    """Diagnostics of an encoder round, in row order.
+
+    conflict_weights: (N,) w* on the simplex. gap: bound of the solve's optimality gap, relative to trace(G)/N.
+    alpha: (N,) weights in use. cosines: (N, N) between updates.
+    step_ratio: (N,) |alpha * aggregate| / |update|, NaN where the update is zero.
+    """
+
+    conflict_weights: Float64Array
+    gap: float
+    alpha: Float64Array
+    cosines: Float64Array
+    step_ratio: Float64Array
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What the decoder part keeps between rounds, for one pool of K decoders with one layout.
+
+    beta: weights by decoder, one value per layer.
+    aggregates_kd: previous aggregates, (K, D) float32 in the order of `participants`; None before the first round.
+    participants: decoders that received them.
+    """
+
+    beta: HyperWeights = field(default_factory=HyperWeights)
+    aggregates_kd: Float32Array | None = None
+    participants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DecoderReport:
+    """Diagnostics of a decoder round: beta (K, L) in use, attention entropy by array name (1 = uniform)."""
+
+    beta: Float64Array
+    entropy: dict[str, float]
+
+
+def encoder_round(
+    parameters_nd: Float32Array,
+    updates_nd: Float32Array,
+    state: EncoderState,
+    settings: FedHCA2Settings,
+    *,
+    row_keys: list[str],
+    same_group: list[str] | None = None,
+) -> tuple[EncoderState, EncoderReport | None]:
+    """Aggregate the encoders of one family.
+
+    Args:
+        parameters_nd: (N, D) float32 parameters before local training; become the aggregated ones in place.
+        updates_nd: (N, D) float32, only read.
+        state: of the previous round. Its aggregate vector is overwritten and handed on: the old state is spent.
+        settings: constants and mode.
+        row_keys: N distinct client names.
+        same_group: N labels; clients with equal label (data set and tasks) share their mean update in modes
+            "reference" (adjacent rows only) and "stable". None: no groups.
+
+    Returns:
+        New state and report; the report is None when settings.parts is "decoder" (parameters += updates then).
+
+    Raises:
+        NonFiniteRowError: an update holds NaN or infinite values; nothing was changed.
+        ValueError: shapes or keys that do not fit; nothing was changed.
+    """
+    check_same_shape(parameters_nd, updates_nd)
+    count, size = updates_nd.shape
+    _check_keys(row_keys, count)
+    local_nn = _local_coefficients(same_group, count, settings)
+    if settings.parts == "decoder":
+        gram_matrix(updates_nd)
+        add_combination(parameters_nd, updates_nd, np.eye(count))
+        return state, None
+    previous_d = state.aggregate_d
+    if previous_d is not None:
+        check_vector(previous_d, size, "previous aggregate")
+    gram = gram_matrix(updates_nd, () if previous_d is None else (previous_d,))
+    alpha = state.alpha.with_rows(row_keys, settings.alpha_initial, 1)
+    if previous_d is not None and settings.weights == "learned":
+        alpha = step_weights(alpha, _alpha_products(gram, row_keys, state, settings), settings.sgd)
+    gram_nn = gram[:count, :count]
+    solution = solve_conflict_averse(gram_nn, settings.c, method=settings.solver)
+    aggregate_n = aggregate_coefficients(solution, settings.c, rescale=settings.rescale)
+    step_n = alpha.effective(row_keys, settings.alpha_initial, 1)[:, 0]
+    out_d = np.empty(size, dtype=np.float32) if previous_d is None else previous_d
+    apply_aggregate(parameters_nd, updates_nd, AggregateStep(aggregate_n, step_n, local_nn), out_d)
+    lengths = np.sqrt(np.diag(gram_nn))
+    aggregate_length = np.sqrt(max(float(aggregate_n @ gram_nn @ aggregate_n), 0.0))
+    ratio = np.divide(step_n * aggregate_length, lengths, out=np.full(count, np.nan), where=lengths > 0)
+    report = EncoderReport(solution.weights, solution.gap, step_n, cosine_matrix(gram_nn), ratio)
+    return EncoderState(alpha, out_d, tuple(row_keys)), report
+
+
+def decoder_round(
+    parameters_kd: Float32Array,
+    updates_kd: Float32Array,
+    state: DecoderState,
+    settings: FedHCA2Settings,
+    *,
+    row_keys: list[str],
+    segments: Segments,
+) -> tuple[DecoderState, DecoderReport | None]:
+    """Aggregate one pool of decoders that share a layout, whatever their tasks.
+
+    Args:
+        parameters_kd: (K, D) float32 parameters before local training; become the aggregated ones in place.
+        updates_kd: (K, D) float32, only read.
+        state: of the previous round; may be handed on in part, treat it as spent.
+        settings: constants and mode.
+        row_keys: K distinct names, one per client and task.
+        segments: arrays and layers of the D columns.
+
+    Returns:
+        New state and report; the report is None when settings.parts is "encoder" (parameters += updates then).
+
+    Raises:
+        NonFiniteRowError: an update holds NaN or infinite values; nothing was changed.
+        ValueError: shapes or keys that do not fit; nothing was changed.
+    """
+    check_same_shape(parameters_kd, updates_kd)
+    count = updates_kd.shape[0]
+    _check_keys(row_keys, count)
+    grams = array_grams(updates_kd, segments)
+    if settings.parts == "encoder":
+        add_combination(parameters_kd, updates_kd, np.eye(count))
+        return state, None
+    layer_count = len(segments.layers)
+    beta = state.beta.with_rows(row_keys, settings.beta_initial, layer_count)
+    if state.aggregates_kd is not None and settings.weights == "learned":
+        beta = step_weights(beta, _beta_products(updates_kd, row_keys, state, segments, settings), settings.sgd)
+    coefficients = attention_coefficients(
+        grams,
+        segments,
+        span=settings.attention_span,
+        scale=settings.attention_scale,
+        temperature=settings.attention_temperature,
+    )
+    beta_kl = beta.effective(row_keys, settings.beta_initial, layer_count)
+    aggregates_kd = _mix_decoders(parameters_kd, updates_kd, coefficients, beta_kl, segments)
+    entropy = {name: attention_entropy(matrix) for name, matrix in zip(segments.names, coefficients, strict=True)}
+    return DecoderState(beta, aggregates_kd, tuple(row_keys)), DecoderReport(beta_kl, entropy)
+
+
+def _check_keys(row_keys: list[str], count: int) -> None:
+    if len(row_keys) != count or len(set(row_keys)) != count:
+        raise ValueError(f"row_keys must be {count} distinct names, got {row_keys!r}")
+
+
+def _local_coefficients(same_group: list[str] | None, count: int, settings: FedHCA2Settings) -> Float64Array | None:
+    """Coefficients of the same-group mean, or None where every row keeps its own update."""
+    if same_group is None:
+        return None
+    if len(same_group) != count:
+        raise ValueError(f"same_group must have one label per row ({count}), got {len(same_group)}")
+    if settings.mode == "paper":
+        return None
+    labels = _adjacent_runs(same_group) if settings.mode == "reference" else same_group
+    return group_mean_coefficients(labels) if len(set(labels)) < count else None
+
+
+def _adjacent_runs(labels: list[str]) -> list[str]:
+    """Number the runs of equal neighbours: the authors' code averages neighbours only."""
+    starts = np.cumsum([position > 0 and labels[position] != labels[position - 1] for position in range(len(labels))])
+    return [str(start) for start in starts]
+
+
+def _alpha_products(
+    gram: Float64Array, row_keys: list[str], state: EncoderState, settings: FedHCA2Settings
+) -> dict[str, Float64Array]:
+    """<previous aggregate, update> of every row that received that aggregate."""
+    past = set(state.participants)
+    products = {}
+    for row, key in enumerate(row_keys):
+        if key in past:
+            products[key] = _scaled(gram[row, -1:], gram[row, row], gram[-1, -1], settings)
+    return products
+
+
+def _beta_products(
+    updates_kd: Float32Array, row_keys: list[str], state: DecoderState, segments: Segments, settings: FedHCA2Settings
+) -> dict[str, Float64Array]:
+    """<previous aggregate, update> per layer, of every decoder that received an aggregate."""
+    if state.aggregates_kd is None or state.aggregates_kd.shape != (len(state.participants), segments.size):
+        raise ValueError("previous decoder aggregates do not fit the decoders' layout; start from a fresh state")
+    past = {key: row for row, key in enumerate(state.participants)}
+    products = {}
+    for row, key in enumerate(row_keys):
+        if key not in past:
+            continue
+        sums = np.zeros((3, len(segments.layers)))
+        for columns, layer in zip(segments.columns, segments.layer_of_array, strict=True):
+            pair = np.stack([state.aggregates_kd[past[key], columns], updates_kd[row, columns]])
+            gram = gram_matrix(pair)
+            sums[:, layer] += gram[0, 1], gram[0, 0], gram[1, 1]
+        products[key] = _scaled(sums[0], sums[1], sums[2], settings)
+    return products
+
+
+def _scaled(
+    product: Float64Array, first_square: Float64Array, second_square: Float64Array, settings: FedHCA2Settings
+) -> Float64Array:
+    """The inner product itself, or the cosine when the hyper gradient is to be normalised (0 for zero vectors)."""
+    if settings.hyper_gradient == "inner_product":
+        return np.asarray(product, dtype=np.float64)
+    lengths = np.sqrt(np.broadcast_to(first_square, product.shape)) * np.sqrt(second_square)
+    cosines: Float64Array = np.divide(product, lengths, out=np.zeros_like(product), where=lengths > 0)
+    return cosines
+
+
+def _mix_decoders(
+    parameters_kd: Float32Array,
+    updates_kd: Float32Array,
+    coefficients: list[Float64Array],
+    beta_kl: Float64Array,
+    segments: Segments,
+) -> Float32Array:
+    """Add update + beta * attention to the parameters, array by array; returns the attention aggregates (K, D)."""
+    aggregates_kd = np.empty_like(updates_kd)
+    parameters, updates, aggregates = as_tensor(parameters_kd), as_tensor(updates_kd), as_tensor(aggregates_kd)
+    beta = as_tensor(beta_kl.astype(np.float32))
+    for columns, layer, matrix in zip(segments.columns, segments.layer_of_array, coefficients, strict=True):
+        attention = as_tensor(matrix.astype(np.float32))
+        for start in range(columns.start, columns.stop, BLOCK_COLUMNS):
+            block = slice(start, min(start + BLOCK_COLUMNS, columns.stop))
+            aggregates[:, block] = attention @ updates[:, block]
+            parameters[:, block].add_(updates[:, block]).addcmul_(beta[:, layer : layer + 1], aggregates[:, block])
+    return aggregates_kd
