@@ -8,11 +8,8 @@ from server_app.report.run_reader import Measure, Pair, Run
 
 __all__ = ["NotComparableError", "check_comparable", "differing_clients", "differing_settings", "measures_of"]
 
-_PER_RUN = frozenset({"seed", "strategy", "scenario", "experiment", "name", "resume", "run-name"})
-"""Settings that tell runs apart without changing how they train, or that a comparison shows anyway."""
-
-_ROUNDS = frozenset({"rounds", "num-server-rounds"})
-"""The number of rounds is compared as it is in the result, not as it was asked for."""
+_PER_RUN = frozenset({"seed", "strategy", "scenario", "num-server-rounds", "out-dir", "resume", "keep-checkpoints"})
+"""Settings that a comparison shows anyway, or that cannot change the training."""
 
 
 class NotComparableError(ValueError):
@@ -60,23 +57,16 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, tuple[object, ...]]:
     """Settings of the run config that are not the same in all runs, with the value in each (None where not set).
 
     Left out are settings that cannot change the training: those that name a file or a folder, and the parameters of
-    strategies, which belong to each run on its own.
+    strategies (``<strategy>.<parameter>``), which belong to each run on its own.
     """
-    own = tuple(f"{run.strategy}{separator}" for run in runs for separator in ".-_")
-    parameters = {_kebab(name) for run in runs for name in run.parameters}
     found: dict[str, tuple[object, ...]] = {}
     for key in dict.fromkeys(key for run in runs for key in run.run_config):
         values = tuple(run.run_config.get(key) for run in runs)
-        irrelevant = _kebab(key) in _PER_RUN | _ROUNDS or key.startswith(own) or _kebab(key) in parameters
-        if irrelevant or any(isinstance(value, str) and "/" in value for value in values):
+        if key in _PER_RUN or "." in key or any(isinstance(value, str) and "/" in value for value in values):
             continue
         if any(value != values[0] for value in values):
             found[key] = values
     return found
-
-
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def _check_same_pairs(reference: Run, run: Run) -> None:

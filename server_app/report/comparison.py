@@ -113,10 +113,10 @@ def compare_runs(runs: Sequence[Run], local: Run | None = None) -> Comparison:
 
 def _cell(run: Run, pair: Pair) -> Cell:
     score = run.scores.get(pair)
+    if run.status == "failed" and (score is None or score.value is None):
+        return Cell(missing_because=f"the run failed: {run.reason}")
     if score is not None:
         return Cell(value=score.value, missing_because=score.missing_because)
-    if run.status == "failed":
-        return Cell(missing_because=f"the run failed: {run.reason}")
     return Cell(missing_because="the run is not finished and has not scored this yet")
 
 
@@ -146,7 +146,8 @@ def _delta_m(run: Run, reference: Run | str, measures: Mapping[Pair, Measure | N
     directions: list[bool] = []
     for one in (run, reference):
         if one.status != "completed":
-            return Cell(missing_because=f"not computed: {one.name} is {one.status}")
+            state = "failed" if one.status == "failed" else "is unfinished"
+            return Cell(missing_because=f"not computed: {one.name} {state}")
     for (client, task), measure in measures.items():
         for one, collected in ((run, values), (reference, references)):
             value = one.scores[client, task].value
@@ -177,14 +178,15 @@ def _labels(runs: Sequence[Run]) -> list[tuple[str, ...]]:
             if any(key in _identity(peer) and _identity(peer)[key] != value for peer in peers):
                 lines.append(f"{key}={value}")
         settings = differing_settings(peers)
-        lines += [f"{key}={values[peers.index(run)]}" for key, values in settings.items()]
+        for key, values in settings.items():
+            value = values[peers.index(run)]
+            lines.append(f"no {key}" if value is None else f"{key}={value}")
         lines.append(f"seed {run.seed}")
         if run.status != "completed":
-            lines += run.state.split(", ")
+            lines.append(run.status)
+            lines.append("no scores yet" if run.evaluated_round is None else f"at round {run.evaluated_round}")
         labels.append(tuple(lines))
-    return [
-        (*label, run.name) if labels.count(label) > 1 else label for label, run in zip(labels, runs, strict=True)
-    ]
+    return [(*label, run.name) if labels.count(label) > 1 else label for label, run in zip(labels, runs, strict=True)]
 
 
 def _seed_columns(columns: Sequence[Column]) -> tuple[tuple[Column, ...], list[str]]:
@@ -240,6 +242,8 @@ def _notes(runs: Sequence[Run]) -> list[str]:
         listed = ", ".join(f"{count} in {name}" for name, count in rounds.items())
         notes.append(f"The runs have not the same number of rounds: {listed}.")
     for key, values in differing_settings(runs).items():
-        listed = ", ".join(f"{value} in {run.name}" for run, value in zip(runs, values, strict=True))
+        listed = ", ".join(
+            f"{'not set' if value is None else value} in {run.name}" for run, value in zip(runs, values, strict=True)
+        )
         notes.append(f"The setting {key} is not the same in all runs: {listed}.")
     return notes + differing_clients(runs)

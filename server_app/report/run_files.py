@@ -54,12 +54,17 @@ class Score(_Read):
     value: float | None = None
     missing_because: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _reason_of_a_missing_value(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("value") is None and not data.get("missing_because"):
+            return {**data, "missing_because": "no reason was recorded"}
+        return data
+
     @model_validator(mode="after")
     def _value_or_reason(self) -> Self:
         if self.value is not None and self.missing_because:
             raise ValueError(f"has the value {self.value} and also missing_because = {self.missing_because!r}")
-        if self.value is None and not self.missing_because:
-            raise ValueError("has neither a value nor the reason why it is missing (missing_because)")
         return self
 
 

@@ -68,10 +68,10 @@ class Run:
         status: how it ended.
         reason: why it failed; None otherwise.
         strategy: its name.
-        parameters: of the strategy; empty for an unfinished run, which has not recorded them.
-        scenario: its name.
+        parameters: of the strategy; of an unfinished run only those that were given, without the defaults.
+        scenario: its name; a scenario file's name without its folder and ending.
         seed: of the run.
-        rounds: finished rounds.
+        rounds: that were asked for; of an unfinished run those that have ended.
         evaluated_round: last round whose model was scored; None where none was.
         run_config: the effective settings.
         versions: of the libraries.
@@ -171,7 +171,7 @@ def _ended(folder: Path, config: ConfigFile, history: tuple[HistoryLine, ...], r
         reason=(result.reason or "no reason was recorded") if result.status == "failed" else None,
         strategy=result.strategy,
         parameters=result.strategy_parameters,
-        scenario=result.scenario,
+        scenario=_scenario_name(result.scenario),
         seed=result.seed,
         rounds=result.rounds,
         evaluated_round=None if last is None else last.evaluated_round,
@@ -188,12 +188,13 @@ def _ended(folder: Path, config: ConfigFile, history: tuple[HistoryLine, ...], r
 def _unfinished(folder: Path, config: ConfigFile, history: tuple[HistoryLine, ...]) -> Run:
     last = _last_evaluated(history)
     scores = {} if last is None else last.scores
+    strategy = _text_setting(folder, config, "strategy")
     return Run(
         folder=folder,
         status="unfinished",
         reason=None,
-        strategy=_text_setting(folder, config, "strategy"),
-        parameters={},
+        strategy=strategy,
+        parameters=_given_parameters(config, strategy),
         scenario=_scenario_name(_text_setting(folder, config, "scenario")),
         seed=_seed(folder, config),
         rounds=max((line.round for line in history), default=0),
@@ -206,6 +207,11 @@ def _unfinished(folder: Path, config: ConfigFile, history: tuple[HistoryLine, ..
         curves=_curves(history),
         cost=None,
     )
+
+
+def _given_parameters(config: ConfigFile, strategy: str) -> dict[str, Any]:
+    prefix = f"{strategy}."
+    return {key.removeprefix(prefix): value for key, value in config.run_config.items() if key.startswith(prefix)}
 
 
 def _scenario_name(setting: str) -> str:

@@ -88,7 +88,9 @@ def blocks(
         The tables, all with the same rows; the last row is delta_m.
     """
     lead = _lead(comparison.measures, rows)
-    body = [_row(comparison.measures[pair], [column.cells[pair] for column in columns], columns, notes) for pair in rows]
+    body = [
+        _row(comparison.measures[pair], [column.cells[pair] for column in columns], columns, notes) for pair in rows
+    ]
     body.append(_delta_row([column.delta_m for column in columns], columns, notes))
     widths = [
         max(len(text) for text in (*column.label, *(entries[index].text for entries in body)))

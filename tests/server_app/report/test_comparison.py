@@ -10,7 +10,7 @@ import pytest
 from server_app.report.checks import NotComparableError
 from server_app.report.comparison import Column, Comparison, compare_runs
 from server_app.report.run_reader import Run, read_run
-from tests.run_folders import RunFolder, table_1
+from tests.support.run_folders import RunFolder, table_1
 
 
 class Runs:
@@ -138,7 +138,7 @@ def test_unfinished_run_is_shown_but_neither_ranked_nor_averaged(run: Runs) -> N
     values = {"a": {"semseg": 40.0, "edge": 70.0}}
     comparison = compare_runs([run(values), run(values, "fedper", status=None), run(values, "fedper", seed=1)])
     column: Column = comparison.columns[1]
-    assert column.label == ("fedper", "seed 0", "unfinished", "evaluated to round 2")
+    assert column.label == ("fedper", "seed 0", "unfinished", "at round 2")
     assert not column.ranked
     assert column.cells["a", "semseg"].value == pytest.approx(80 / 3)
     assert delta(comparison, 1) == "not computed: run-2 is unfinished"

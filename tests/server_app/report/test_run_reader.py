@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from server_app.report.run_reader import RunFolderError, read_run
-from tests.run_folders import RunFolder
+from tests.support.run_folders import RunFolder
 
 VALUES = {"a": {"semseg": 40.0}, "b": {"depth": 0.6, "edge": "no reply in round 3"}}
 

@@ -1,0 +1,1 @@
+"""The command line of fmtl; nothing imports this package."""

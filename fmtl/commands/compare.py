@@ -1,0 +1,60 @@
+"""``fmtl compare``: runs side by side, on screen, as Markdown and as curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders to compare.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for comparison.md and the curves; 'comparison' beside the first run if left out."),
+    ] = None,
+    local: Annotated[
+        Path | None,
+        typer.Option(help="Measure every run against this one; if left out, against the local run of the same seed."),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="Show only this client, task or client/task ('*' matches any text); may be repeated."),
+    ] = None,
+) -> None:
+    """Compare runs: a table by client and task with the mean change against local training, and curves."""
+    from rich.text import Text
+
+    from fmtl.screen import console
+    from fmtl_strategies.contract.files import write_text
+    from server_app.report.comparison import compare_runs
+    from server_app.report.curves import write_curves
+    from server_app.report.markdown import delta_m_note, markdown_report
+    from server_app.report.run_reader import read_run
+    from server_app.report.selection import select_pairs
+    from server_app.report.table import Footnotes, blocks, to_rich
+
+    comparison = compare_runs([read_run(run) for run in runs], None if local is None else read_run(local))
+    rows = select_pairs(comparison.measures, columns or [])
+
+    screen = console()
+    notes = Footnotes()
+    parts = [("Single runs", comparison.columns)]
+    if comparison.seeds:
+        parts.insert(0, ("Mean ± sample standard deviation over seeds", comparison.seeds))
+    screen.print(Text(f"Scenario {comparison.scenario}", style="bold"))
+    for title, shown in parts:
+        if comparison.seeds:
+            screen.print(Text(title, style="bold"))
+        for block in blocks(comparison, shown, rows, notes, width=screen.width):
+            screen.print(to_rich(block))
+    for line in (delta_m_note(comparison, rows), *notes.lines(), *comparison.notes):
+        screen.print(Text(line))
+
+    folder = output or runs[0].resolve().parent / "comparison"
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = write_curves(comparison, folder)
+    report = folder / "comparison.md"
+    write_text(report, markdown_report(comparison, rows, curves))
+    screen.print(Text(f"Report: {report} (with {len(curves)} curves)"), soft_wrap=True)

@@ -1,0 +1,181 @@
+"""The command line: lazy loading, errors as one sentence, and the commands compare, strategies and scenarios."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from fmtl import cli
+from fmtl.commands.strategies import parameter_rows
+from tests.support.run_folders import RunFolder, table_1
+
+ROOT = Path(cli.__file__).resolve().parents[1]
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fmtl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run ``fmtl`` with arguments; gives exit code, output and error output."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fmtl", *map(str, arguments)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+def in_new_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", env=environment)
+
+
+def test_help_lists_every_command_without_loading_any_of_them() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['fmtl', '--help']\n"
+        "from fmtl.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "loaded = [m for m in sys.modules if m.startswith('fmtl.commands.') or m in ('torch', 'flwr', 'numpy')]\n"
+        "print('loaded:', loaded)"
+    )
+    output = in_new_process(code).stdout
+    assert all(f" {name} " in output for name in cli.COMMANDS)
+    assert "loaded: []" in output
+
+
+def test_every_command_has_a_module_with_typer_annotations(fmtl: Call) -> None:
+    for name in cli.COMMANDS:
+        code, output, errors = fmtl(name, "--help")
+        assert (code, errors) == (0, "")
+        assert f"fmtl {name}" in output
+
+
+def test_own_datasets_package_wins_over_one_found_earlier(tmp_path: Path) -> None:
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("", encoding="utf-8")
+    code = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; sys.argv = ['fmtl', 'scenarios', 'default']\n"
+        "from fmtl.cli import main\n"
+        "main()"
+    )
+    ended = in_new_process(code)
+    assert ended.returncode == 0, ended.stderr
+    assert "outdoor-figures" in ended.stdout
+
+
+def test_missing_datasets_package_says_what_to_install() -> None:
+    error = ModuleNotFoundError("No module named 'datasets.scenario'", name="datasets.scenario")
+    assert cli.caused_by_user(error)
+    assert "pip install -e ." in cli.error_sentence(error)
+    assert not cli.caused_by_user(ModuleNotFoundError("No module named 'torch'", name="torch"))
+
+
+def test_user_error_is_one_sentence_with_exit_code_2_and_no_traceback(fmtl: Call, tmp_path: Path) -> None:
+    code, output, errors = fmtl("compare", tmp_path / "absent")
+    assert (code, output) == (2, "")
+    assert errors == f"Error: {tmp_path / 'absent'} does not exist; give the folder of a run.\n"
+
+
+def test_variable_shows_the_traceback_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FMTL_TRACEBACK", "1")
+    monkeypatch.setattr(sys, "argv", ["fmtl", "compare", str(tmp_path / "absent")])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ValueError, match="does not exist"):
+        cli.main()
+
+
+def test_value_error_from_inside_a_library_is_a_defect_and_not_the_user_s() -> None:
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        __import__("json").loads("{")
+    assert not cli.caused_by_user(caught.value)
+    assert cli.caused_by_user(FileNotFoundError(2, "No such file or directory", "x"))
+    assert cli.error_sentence(FileNotFoundError(2, "No such file or directory", "x")) == "x: No such file or directory."
+
+
+def test_wrong_option_and_unknown_command_exit_with_2(fmtl: Call) -> None:
+    assert fmtl("compare", "--nonsense", "x")[0] == 2
+    assert fmtl("nonsense")[0] == 2
+
+
+def test_compare_prints_published_delta_m_and_writes_report_and_curves(fmtl: Call, tmp_path: Path) -> None:
+    runs = [RunFolder(table_1(name), strategy=name).write(tmp_path / name) for name in ("local", "fedhca2")]
+    code, output, errors = fmtl("compare", *runs)
+    assert (code, errors) == (0, "")
+    assert "+2.18" in output
+    folder = tmp_path / "comparison"
+    assert f"Report: {folder / 'comparison.md'} (with 6 curves)" in output
+    assert len(list(folder.glob("curve_*.png"))) == 6
+    assert "**+2.18**" in (folder / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_compare_of_chosen_columns_keeps_delta_m_over_all(fmtl: Call, tmp_path: Path) -> None:
+    local = RunFolder(table_1("local")).write(tmp_path / "local")
+    run = RunFolder(table_1("fedhca2"), strategy="fedhca2", seed=7).write(tmp_path / "fedhca2")
+    code, output, _ = fmtl("compare", run, "--local", local, "--columns", "semseg", "--output", tmp_path / "out")
+    assert code == 0
+    assert "+2.18" in output
+    assert "parts" not in output
+    assert "taken over all 9 pairs, of which 2 are shown" in " ".join(output.split())
+    assert (tmp_path / "out" / "comparison.md").exists()
+
+
+def test_compare_names_the_scenarios_that_differ(fmtl: Call, tmp_path: Path) -> None:
+    runs = [
+        RunFolder(table_1("local"), scenario=name).write(tmp_path / name) for name in ("default", "nyud320_st4_mt1")
+    ]
+    code, _, errors = fmtl("compare", *runs)
+    assert code == 2
+    assert "scenario 'default'" in errors
+    assert "'nyud320_st4_mt1'" in errors
+
+
+def test_scenarios_lists_names_and_clients(fmtl: Call) -> None:
+    code, output, _ = fmtl("scenarios")
+    assert code == 0
+    assert "default" in output
+    assert "nyud320_st4_mt1" in output
+    code, output, _ = fmtl("scenarios", "default")
+    assert code == 0
+    assert "outdoor-semseg-depth" in output
+    assert "part 5 of 6" in output
+    code, _, errors = fmtl("scenarios", "nope")
+    assert code == 2
+    assert "Known scenarios: default" in errors
+
+
+def test_strategies_lists_names_and_parameters(fmtl: Call) -> None:
+    code, output, _ = fmtl("strategies")
+    assert code == 0
+    assert all(name in output for name in ("local", "fedavg", "fedper", "fedhca2"))
+    code, output, _ = fmtl("strategies", "fedavg")
+    assert code == 0
+    assert "fedavg.decoder-scope" in output
+    assert "same-task" in output
+    assert "It has no parameters." in fmtl("strategies", "local")[1]
+    code, _, errors = fmtl("strategies", "fedsomething")
+    assert code == 2
+    assert "fedhca2" in errors
+
+
+def test_parameter_rows_say_key_meaning_range_default_and_origin() -> None:
+    class Parameters(BaseModel):
+        model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True)
+        step_size: float = Field(0.4, gt=0, le=1, description="step", json_schema_extra={"origin": "paper, eq. 6"})
+        mode: str = Field("stable", description="mode", json_schema_extra={"enum": ["stable", "paper"]})
+        rounds: int | None = Field(None, ge=1, description="rounds")
+        shared: bool
+
+    assert parameter_rows("x", Parameters) == [
+        ("x.step-size", "step", "number, above 0 and at most 1", "0.4", "paper, eq. 6"),
+        ("x.mode", "mode", '"stable" or "paper"', '"stable"', "not stated"),
+        ("x.rounds", "rounds", "whole number, at least 1 or nothing", "null", "not stated"),
+        ("x.shared", "", "true or false", "required", "not stated"),
+    ]
