@@ -89,15 +89,21 @@ def resolve_encoder(name: str) -> EncoderPreset:
     """Return the build behind a preset name or a timm architecture name ("resnet18", "convnext_tiny.fb_in1k").
 
     Raises:
-        UnknownEncoderError: no such preset and no such timm network; the message suggests near names.
+        UnknownEncoderError: no such preset, timm network or tag; the message suggests near names.
     """
     if name in PRESETS:
         return PRESETS[name]
-    if not timm.is_model(name.split(".", 1)[0]):
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
         near = difflib.get_close_matches(name, [*PRESETS, *timm.list_models()], n=3)
         hint = f"Did you mean {', '.join(near)}?" if near else "`timm.list_models()` lists the names."
         raise UnknownEncoderError(
             f"encoder = {name!r}: expected a preset ({', '.join(PRESETS)}) or the name of a timm network. {hint}"
+        )
+    if tag and name not in (tagged := timm.list_pretrained(f"{architecture}.*")):
+        raise UnknownEncoderError(
+            f"encoder = {name!r}: timm knows {architecture!r}, but publishes no weights {tag!r} for it. "
+            f"Known: {', '.join(tagged) or 'none'}; or give the name without a tag."
         )
     return EncoderPreset(name)
 
@@ -124,16 +130,17 @@ def build_encoder(name: str, image_size: tuple[int, int]) -> Encoder:
 
     Args:
         name: a preset or a timm architecture.
-        image_size: (height, width) in pixels, each a multiple of the deepest stride where the network asks for it.
+        image_size: (height, width) in pixels.
 
     Raises:
         UnknownEncoderError: the name is unknown, or the network offers no feature maps.
+        ValueError: the network cannot take images of this size.
     """
     preset = resolve_encoder(name)
     options = timm_options(preset, image_size)
     try:
         backbone = timm.create_model(preset.timm_name, pretrained=False, features_only=True, **options)
-    except (RuntimeError, AttributeError) as error:
+    except (RuntimeError, AttributeError, AssertionError, TypeError) as error:
         raise UnknownEncoderError(
             f"encoder = {name!r}: timm cannot build this network with feature maps for images of "
             f"{image_size[0]}x{image_size[1]} ({error}). Choose one that supports `features_only`, such as resnet18."
@@ -151,5 +158,5 @@ def _require_size(name: str, image_size: tuple[int, int], backbone: nn.Module) -
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
             f"image_size = {image_size[0]}x{image_size[1]} does not fit encoder {name!r} ({error}). "
-            "Use a height and a width that are multiples of 32."
+            "Use a height and a width that are multiples of 32, or the size the network was published for."
         ) from error

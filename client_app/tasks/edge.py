@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from client_app.metrics.base import Metric
+from client_app.metrics.edge.ods import OdsF
 from client_app.metrics.edge.protocol import EdgeProtocol
 from client_app.tasks.base import IGNORE_LABEL, Task
 
@@ -25,7 +26,7 @@ class EdgeDetection(Task):
 
     name = "edge"
     loss_weight = 50.0
-    higher_is_better = True
+    higher_is_better = OdsF.higher_is_better
 
     def __init__(self, protocol: EdgeProtocol | None = None) -> None:
         self.protocol = protocol if protocol is not None else EdgeProtocol()
@@ -37,8 +38,6 @@ class EdgeDetection(Task):
 
     def new_metric(self, num_classes: Mapping[str, int]) -> Metric:
         """Return an empty odsF under this task's protocol."""
-        from client_app.metrics.edge.ods import OdsF
-
         return OdsF(self.protocol)
 
     def _loss(self, prediction: Tensor, label: Tensor) -> Tensor:

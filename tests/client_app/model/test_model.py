@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from client_app.model import (
+    Encoder,
     ModelConfig,
     MultiTaskModel,
     UnknownEncoderError,
@@ -41,29 +42,31 @@ def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return list(left) == list(right) and all(torch.equal(left[key], right[key]) for key in left)
 
 
-def test_swin_preset_has_the_published_size_at_any_image_size() -> None:
-    # 128x160 makes the deepest map smaller than a window, where timm would shrink the position tables.
-    encoder = build_encoder("swin-t-fedhca2", (128, 160))
-    assert _count(encoder) == 27_520_698
-    assert encoder.channels == SWIN_CHANNELS
-    assert sum(_count(norm) for norm in encoder.norms or []) == 2_880
+@pytest.fixture(scope="module")
+def swin() -> Encoder:
+    # At 64x64 the three deeper maps are smaller than a window, where timm alone would shrink the position tables.
+    return build_encoder("swin-t-fedhca2", (64, 64)).eval()
 
 
-def test_swin_preset_gives_nchw_maps_and_takes_other_sizes_than_it_was_built_for() -> None:
-    encoder = build_encoder("swin-t-fedhca2", (64, 64)).eval()
+def test_swin_preset_has_the_published_size_also_for_small_images(swin: Encoder) -> None:
+    assert _count(swin) == 27_520_698
+    assert swin.channels == SWIN_CHANNELS
+    assert sum(_count(norm) for norm in swin.norms or []) == 2_880
+
+
+def test_swin_preset_gives_nchw_maps_and_takes_other_sizes_than_it_was_built_for(swin: Encoder) -> None:
     with torch.no_grad():
-        shapes = [tuple(f.shape) for f in encoder(torch.zeros(1, 3, 64, 96))]
+        shapes = [tuple(f.shape) for f in swin(torch.zeros(1, 3, 64, 96))]
     assert shapes == [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
 
 
-def test_swin_output_norms_normalise_over_channels() -> None:
-    encoder = build_encoder("swin-t-fedhca2", (64, 64)).eval()
+def test_swin_output_norms_normalise_over_channels(swin: Encoder) -> None:
     with torch.no_grad():
-        for feature in encoder(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))):
-            torch.testing.assert_close(feature.mean(dim=1), torch.zeros_like(feature[:, 0]), atol=1e-4, rtol=0)
-            torch.testing.assert_close(
-                feature.var(dim=1, correction=0), torch.ones_like(feature[:, 0]), atol=2e-2, rtol=0
-            )
+        features = swin(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    for feature in features:
+        zeros = torch.zeros_like(feature[:, 0])
+        torch.testing.assert_close(feature.mean(dim=1), zeros, atol=1e-4, rtol=0)
+        torch.testing.assert_close(feature.var(dim=1, correction=0), zeros + 1, atol=2e-2, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet18", "convnext_atto", "swin_tiny_patch4_window7_224"])
@@ -210,9 +213,21 @@ def test_unknown_encoder_suggests_near_names() -> None:
         build_encoder("resnet81", (64, 64))
 
 
+def test_unknown_weights_tag_lists_the_published_ones() -> None:
+    with pytest.raises(UnknownEncoderError, match=r"publishes no weights 'nonsense'.*resnet18.a1_in1k"):
+        build_encoder("resnet18.nonsense", (64, 64))
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "vit_tiny_patch16_224"])
+def test_encoders_with_other_levels_serve_the_same_decoder(name: str) -> None:
+    model = build_model(_config(("depth",), encoder=name)).eval()
+    assert len(model.encoder.channels) == 3
+    assert model(torch.zeros(1, 3, 64, 96))["depth"].shape == (1, 1, 64, 96)
+
+
 def test_image_size_the_encoder_cannot_take_is_refused_when_built() -> None:
-    with pytest.raises(ValueError, match="image_size = 65x64 does not fit encoder 'swin-t-fedhca2'"):
-        build_encoder("swin-t-fedhca2", (65, 64))
+    with pytest.raises(ValueError, match="image_size = 96x128 does not fit encoder 'convit_tiny'"):
+        build_encoder("convit_tiny", (96, 128))
 
 
 @pytest.mark.parametrize(
