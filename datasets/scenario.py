@@ -26,6 +26,12 @@ SCENARIO_FOLDER = Path(__file__).parent / "scenarios"
 EDGE_DISTANCES: Mapping[str, float] = {"procedural": 0.0075, "nyud": 0.011}
 """Default matching distance of odsF as a fraction of the image diagonal (methods: 0.011 for NYUD, else BSDS's)."""
 
+PATTERN_WORDS: Mapping[str, str] = {
+    "name": "1 to 64 letters, digits, '-' or '_'",
+    "device": "auto, cpu, cuda or cuda:N",
+}
+"""What the patterned keys allow, in words for error messages."""
+
 Count = Annotated[int, Field(ge=1, strict=True)]
 Whole = Annotated[int, Field(ge=0, strict=True)]
 Side = Annotated[int, Field(ge=32, le=4096, strict=True)]
@@ -366,6 +372,8 @@ def _problem(text: ScenarioText, keys: tuple[str | int, ...], found: Mapping[str
     names = [str(key) for key in keys if key not in ("clients", "defaults") and not isinstance(key, int)]
     subject = f"client {client}: " if client else ""
     message = str(found["msg"]).removeprefix("Value error, ")
+    if found["type"] == "string_pattern_mismatch":
+        message = f"expected {PATTERN_WORDS[names[-1]]}"
     if found["type"] == "missing":
         return f"{text.where(*keys[:-1])}: {subject}the key '{names[-1]}' is missing."
     if found["type"] == "extra_forbidden":
