@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from server_app.report.comparison import Comparison
+    from server_app.report.run_reader import Pair
 
 
 def command(
@@ -27,10 +32,8 @@ def command(
     from rich.text import Text
 
     from fmtl.screen import console
-    from fmtl_strategies.contract.files import write_text
     from server_app.report.comparison import compare_runs
-    from server_app.report.curves import write_curves
-    from server_app.report.markdown import delta_m_note, markdown_report
+    from server_app.report.markdown import delta_m_note
     from server_app.report.run_reader import read_run
     from server_app.report.selection import select_pairs
     from server_app.report.table import Footnotes, blocks, to_rich
@@ -52,9 +55,18 @@ def command(
     for line in (delta_m_note(comparison, rows), *notes.lines(), *comparison.notes):
         screen.print(Text(line))
 
-    folder = output or runs[0].resolve().parent / "comparison"
+    report, curves = write_report(comparison, rows, output or runs[0].resolve().parent / "comparison")
+    screen.print(Text(f"Report: {report} (with {curves} curves)"), soft_wrap=True)
+
+
+def write_report(comparison: Comparison, rows: Sequence[Pair], folder: Path) -> tuple[Path, int]:
+    """Write ``comparison.md`` and the curves; returns the report's path and the number of curves."""
+    from fmtl_strategies.contract.files import write_text
+    from server_app.report.curves import write_curves
+    from server_app.report.markdown import markdown_report
+
     folder.mkdir(parents=True, exist_ok=True)
     curves = write_curves(comparison, folder)
     report = folder / "comparison.md"
     write_text(report, markdown_report(comparison, rows, curves))
-    screen.print(Text(f"Report: {report} (with {len(curves)} curves)"), soft_wrap=True)
+    return report, len(curves)

@@ -8,6 +8,7 @@ beside one over all of them would compare different things.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,10 @@ def _delta_m(run: Run, reference: Run | str, measures: Mapping[Pair, Measure | N
     if 0.0 in references:
         client, task = tuple(measures)[references.index(0.0)]
         return Cell(missing_because=f"not computed: {client}/{task} is 0 in {reference.name}, no base for a ratio")
-    return Cell(value=float(delta_m(values, references, directions)))
+    change = delta_m(values, references, directions) if values else math.nan
+    if not math.isfinite(change):
+        return Cell(missing_because="not computed: the values of these runs give no finite relative change")
+    return Cell(value=change)
 
 
 def _identity(run: Run) -> dict[str, object]:

@@ -35,6 +35,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Count = Annotated[int, Field(ge=0)]
 
 
+Value = Annotated[float, Field(ge=-1e100, le=1e100)]
+"""Wider than any metric, and narrow enough that sums and squares of values stay finite."""
+
+
 class RunFolderError(ValueError):
     """A folder that cannot be read as a run; the message names the file, the place in it and what was expected."""
 
@@ -51,7 +55,7 @@ class Score(_Read):
         missing_because: given exactly when there is no value.
     """
 
-    value: float | None = None
+    value: Value | None = None
     missing_because: str | None = None
 
     @model_validator(mode="before")

@@ -26,6 +26,8 @@ CLIENT_WIDTH = 30
 
 _HEADING = ("client", "task", "metric")
 _BETWEEN = 3
+_HUGE = 1e7
+"""Values from here on are written with an exponent: no metric is that large, and the table stays readable."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,8 @@ def _entries(
 def _text(cell: Cell, notes: Footnotes, *, decimals: int, sign: str) -> str:
     if cell.value is None:
         return f"missing {notes.mark(cell.missing_because or 'no reason was recorded')}"
+    if abs(cell.value) >= _HUGE:
+        return f"{cell.value:.3e}"
     # Adding 0.0 turns a rounded -0.0 into 0.0, so that "no change" never carries a minus.
     value = round(cell.value, decimals) + 0.0
     text = f"{value:{sign if value else '-'}.{decimals}f}"

@@ -117,13 +117,13 @@ def test_compare_prints_published_delta_m_and_writes_report_and_curves(fmtl: Cal
 
 
 def test_compare_of_chosen_columns_keeps_delta_m_over_all(fmtl: Call, tmp_path: Path) -> None:
-    local = RunFolder(table_1("local")).write(tmp_path / "local")
-    run = RunFolder(table_1("fedhca2"), strategy="fedhca2", seed=7).write(tmp_path / "fedhca2")
+    local = RunFolder({"a": {"semseg": 40.0}, "b": {"edge": 70.0}}).write(tmp_path / "local")
+    run = RunFolder({"a": {"semseg": 44.0}, "b": {"edge": 70.0}}, strategy="fedper", seed=7).write(tmp_path / "fedper")
     code, output, _ = fmtl("compare", run, "--local", local, "--columns", "semseg", "--output", tmp_path / "out")
     assert code == 0
-    assert "+2.18" in output
-    assert "parts" not in output
-    assert "taken over all 9 pairs, of which 2 are shown" in " ".join(output.split())
+    assert "+5.00" in output
+    assert "edge" not in output
+    assert "taken over all 2 pairs, of which 1 are shown" in " ".join(output.split())
     assert (tmp_path / "out" / "comparison.md").exists()
 
 

@@ -107,6 +107,7 @@ def test_not_finite_number_in_the_history_names_the_line(tmp_path: Path) -> None
         ('"format": 1', '"format": 2', "format"),
         ('"status": "completed"', '"status": "done"', "status"),
         ('"value": 40.0', '"value": true', "clients.a.tasks.semseg.value"),
+        ('"value": 40.0', '"value": 1e200', "clients.a.tasks.semseg.value"),
         ('"value": 40.0', '"value": "40"', "clients.a.tasks.semseg.value"),
         ('"semseg": {', '"../semseg": {', "clients.a.tasks"),
         ('"higher_is_better": true, ', "", "clients.a.tasks.semseg.higher_is_better"),

@@ -115,6 +115,14 @@ def test_small_values_get_more_decimals_and_no_change_has_no_sign(tmp_path: Path
     assert [row[3].text for row in block.rows] == ["0.6281", "7.500", "41.47", "0.00"]
 
 
+def test_absurdly_large_value_does_not_blow_up_the_table(tmp_path: Path) -> None:
+    runs = [RunFolder({"a": {"edge": 1e99}}, seed=0), RunFolder({"a": {"edge": -1e99}}, seed=1)]
+    comparison = comparison_of(tmp_path, *runs)
+    (block,), _ = laid_out(comparison)
+    assert [entry.text for entry in block.rows[0][3:]] == ["1.000e+99", "-1.000e+99"]
+    assert comparison.seeds[0].cells["a", "edge"].value == 0.0
+
+
 def test_client_is_named_on_its_first_row_only(tmp_path: Path) -> None:
     (block,), _ = laid_out(comparison_of(tmp_path, RunFolder({"a": {"depth": 1.0, "edge": 2.0}, "b": {"edge": 3.0}})))
     assert [row[0].text for row in block.rows] == ["a", "", "b", "all"]
