@@ -10,7 +10,7 @@ from client_app.metrics.edge.matching import BoolArray, candidate_pairs, matched
 from client_app.metrics.edge.nms import edge_strength, to_8_bit_scale
 from client_app.metrics.edge.protocol import EdgeProtocol
 from client_app.metrics.edge.smoothing import FloatArray
-from client_app.metrics.edge.thinning import neighbour_indices, pack_levels, thin, thin_packed, unpack_map
+from client_app.metrics.edge.thinning import distinct_maps, neighbour_indices, pack_levels, thin, thin_packed
 
 CountArray = npt.NDArray[np.int64]
 
@@ -141,16 +141,15 @@ def _threshold_counts(levels: npt.NDArray[np.int64], annotators: list[BoolArray]
     words = thin_packed(
         pack_levels(levels[rows, columns], protocol.thresholds), neighbour_indices(rows, columns, (height, width))
     )
+    maps, threshold_map = distinct_maps(words, protocol.thresholds)
     max_pixels = protocol.max_distance * float(np.hypot(height, width))
-    pairs = [candidate_pairs(rows, columns, annotator, max_pixels) for annotator in annotators]
-    previous = np.zeros(rows.size, dtype=np.bool_)
-    latest = (0, 0, 0)
-    for k in range(protocol.thresholds - 1, -1, -1):
-        predicted = unpack_map(words, k)
-        if not np.array_equal(predicted, previous):
-            matches = [matched_pixels(pair, predicted) for pair in pairs]
-            united = np.unique(np.concatenate(matches)).size if matches else 0
-            latest = (united, int(np.count_nonzero(predicted)), sum(match.size for match in matches))
-            previous = predicted
-        counts.matched_predicted[k], counts.predicted[k], counts.matched_annotated[k] = latest
+    united = np.zeros(maps.shape, dtype=np.bool_)
+    matched_annotated = np.zeros(maps.shape[0], dtype=np.int64)
+    for annotator in annotators:
+        matched = matched_pixels(candidate_pairs(rows, columns, annotator, max_pixels), maps)
+        united |= matched
+        matched_annotated += np.count_nonzero(matched, axis=1)
+    counts.matched_predicted[:] = np.count_nonzero(united, axis=1)[threshold_map]
+    counts.predicted[:] = np.count_nonzero(maps, axis=1)[threshold_map]
+    counts.matched_annotated[:] = matched_annotated[threshold_map]
     return counts

@@ -42,6 +42,21 @@ def unpack_map(words: Words, threshold: int) -> npt.NDArray[np.bool_]:
     return np.asarray((words[word] >> np.uint64(bit)) & np.uint64(1), dtype=np.bool_)
 
 
+def distinct_maps(words: Words, count: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """Return each distinct map once; neighbouring thresholds often give the same one.
+
+    Args:
+        words: (W, N) packed maps.
+        count: number of thresholds.
+
+    Returns:
+        (D, N) bool maps, and (count,) which of them belongs to each threshold. Only equal neighbours are merged.
+    """
+    maps = np.stack([unpack_map(words, threshold) for threshold in range(count)])
+    is_new = np.concatenate([[True], (maps[1:] != maps[:-1]).any(axis=1)])
+    return maps[is_new], np.cumsum(is_new) - 1
+
+
 def neighbour_indices(
     rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], shape: tuple[int, int]
 ) -> npt.NDArray[np.intp]:
