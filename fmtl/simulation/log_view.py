@@ -16,9 +16,12 @@ _CHATTER = re.compile(
     r"|simulated SuperNodes\)|To change federation size|flwr federation simulation-config|^Successfully installed "
     r"|Starting logstream|Using SuperLink|Manually terminating|FutureWarning|^\s*warnings\.warn\(|WARNING: All log "
     r"messages before absl|Started a local Ray instance|^Existing ClientAppActor|No `client_resources`"
+    r"|^Simulation raised an exception|^Exit Code: \d+|^An unhandled exception occurred when running the simulation"
+    r"|^For more information, visit: <https://flower"
 )
 _TRACEBACK = re.compile(r"^\s*Traceback \(most recent call last\)|^ray\.exceptions\.\w+|^\s*ray::\w+")
-_INSIDE_TRACEBACK = re.compile(r"^(\s|$|The above exception|During handling)|^[\w.]+(Error|Exception|Interrupt)\b")
+_EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception): (.+)$")
+_INSIDE_TRACEBACK = re.compile(r"^(\s|$|The above exception|During handling)|^[\w.]*(Error|Exception|Interrupt)\b")
 
 
 class LogView:
@@ -52,12 +55,16 @@ class LogFile:
 
     Args:
         folder: the run folder. It is never made here: its existence tells the server that there is a run to resume.
+
+    Attributes:
+        last_exception: message of the last exception in the log; None where there is none.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._waiting: list[str] = []
         self._last: deque[str] = deque(maxlen=20)
+        self.last_exception: str | None = None
 
     def write(self, raw: str) -> None:
         """Keep one line.
@@ -67,6 +74,8 @@ class LogFile:
         """
         self._waiting.append(_ANSI.sub("", raw.rstrip("\n")) + "\n")
         self._last.append(self._waiting[-1])
+        if found := _EXCEPTION.match(self._waiting[-1]):
+            self.last_exception = found[1].strip()
         self.flush()
 
     def flush(self) -> None:

@@ -24,6 +24,9 @@ __all__ = ["LAUNCH_FILE", "RESULT_FILE", "Launch", "simulate"]
 LAUNCH_FILE = "launch.json"
 RESULT_FILE = "result.json"
 _DRIVER = "flwr-simulation"
+_NO_REASON = "An error was encountered. Ending simulation."
+_TOO_SLOW = "The current node timed out during startup"
+_DETAILS_PREFIX = "Simulation failed with exception: "
 _SECONDS_WITHOUT_DRIVER = 10.0
 
 
@@ -139,7 +142,7 @@ class _Session:
         self._record_launch()
         result = _read_result(self._launch.out_dir / RESULT_FILE)
         if not status.completed:
-            reason = _failure_reason(result) or status.details or f"Flower reports {status.state}"
+            reason = _failure_reason(result) or self._reason_of(status)
             raise SimulationError(self._with_hint(reason, log))
         if result is None:
             raise SimulationError(
@@ -149,6 +152,18 @@ class _Session:
         if (said := _failure_reason(result)) is not None:
             raise SimulationError(self._with_hint(said, log))
         return result
+
+    def _reason_of(self, status: RunStatus) -> str:
+        """Flower's reason; where it is the one it gives for every failure of clients or of Ray, the log's."""
+        details = status.details.removeprefix(_DETAILS_PREFIX)
+        if not details or details.startswith(_NO_REASON):
+            details = self._log.last_exception or details or f"Flower reports {status.state}"
+        if _TOO_SLOW in details:
+            return (
+                "Ray could not start within 30 seconds, its fixed limit; the machine is too busy. End other work, or "
+                "start fewer runs at once."
+            )
+        return details
 
     def _with_hint(self, reason: str, log: Path) -> str:
         if mentions_full_disk(reason) or mentions_full_disk(self._log.tail()):

@@ -1,0 +1,42 @@
+# Everything from a fresh clone: `make demo` trains, `make test` checks. Both set up .venv on their own.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.ready
+	@rm -rf $(DEMO)-before
+	@if [ -d $(DEMO) ]; then mv $(DEMO) $(DEMO)-before; echo "The earlier demo is now in $(DEMO)-before."; fi
+	$(BIN)/fmtl run --strategy local --scenario default --out $(DEMO)/local
+	$(BIN)/fmtl run --strategy fedhca2 --scenario default --out $(DEMO)/fedhca2
+	$(BIN)/fmtl compare $(DEMO)/local $(DEMO)/fedhca2
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready-for-tests
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy --strict
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was made from, so that set-up is repeated when the dependencies change, and only then.
+$(VENV)/.ready: pyproject.toml tools/set_up.py
+	$(call set-up,)
+
+$(VENV)/.ready-for-tests: pyproject.toml tools/set_up.py
+	$(call set-up,--test)
+
+define set-up
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "Error: there is no $(PYTHON); install Python 3.11 or newer, or name one: make PYTHON=/path/to/python." >&2; \
+	  exit 1; }
+	@"$(PYTHON)" tools/set_up.py "$(VENV)" $(1)
+	@touch $@
+endef
