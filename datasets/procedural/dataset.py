@@ -100,7 +100,7 @@ class ProceduralScenes:
         return {key: _copy(value) for key, value in sample.items()}
 
     def _render(self, index: int) -> Sample:
-        rng = np.random.default_rng((_STREAM, self._seed, classes.DOMAINS.index(self._domain), index))
+        rng = scene_generator(self._seed, self._domain, index)
         scene, camera, light = draw_scene(self._domain, rng, self._size)
         primitives = scene.primitives()
         buffers = rasterise(primitives, camera)
@@ -122,6 +122,11 @@ class ProceduralScenes:
         if size <= self._room:
             self._cache[index] = sample
             self._room -= size
+
+
+def scene_generator(seed: int, domain: str, index: int) -> np.random.Generator:
+    """The generator from which one scene is drawn, set by nothing but these three."""
+    return np.random.default_rng((_STREAM, seed, classes.DOMAINS.index(domain), index))
 
 
 def _bytes(sample: Sample) -> int:

@@ -20,6 +20,9 @@ _SHOULDER, _HIP_HALF = 0.115, 0.055
 _UPPER_ARM, _LOWER_ARM, _THIGH, _SHIN = 0.165, 0.20, 0.235, 0.235
 _TRUNK, _NECK = 0.285, 0.105
 
+_FACE_SLACK, _JOINT_SLACK = 0.02, 0.075
+"""How deep a keypoint may lie below the visible surface: the face is on the skin, joints are inside limbs."""
+
 LEG = _THIGH + _SHIN + 0.035
 """Height of the hips of a standing figure, as a share of the body height."""
 
@@ -80,7 +83,7 @@ def _arm(rng: np.random.Generator, swing: float) -> Limb:
 
 
 def add_figure(
-    scene: Scene, frame: Frame, height: float, pose: Pose, palette: Palette, rng: np.random.Generator
+    scene: Scene, frame: Frame, height: float, pose: Pose, *, palette: Palette, rng: np.random.Generator
 ) -> None:
     """Add a figure and its keypoints to a scene.
 
@@ -109,7 +112,7 @@ def add_figure(
         body.limb(j["ankle"], j["toe"], 0.025 * height, shoe, part=classes.LOWER_LEG)
     body.footprint(0.16 * height, height)
     points = tuple(frame.point(joints[name]) for name in classes.KEYPOINT_NAMES)
-    slack = tuple(height * (0.02 if k < 5 else 0.075) for k in range(len(points)))
+    slack = tuple(height * (_FACE_SLACK if k < 5 else _JOINT_SLACK) for k in range(len(points)))
     scene.people.append(Person(body.object_id, points, slack))
 
 

@@ -78,7 +78,7 @@ class Palette:
         """A jittered colour for an object of a class, RGB in [0, 1]."""
         rng = self._rng
         odd = category >= classes.COVER and chance(rng, ODD_COLOUR)
-        options = self._colours[whole_class(rng)] if odd else self._colours[category]
+        options = self._colours[any_thing(rng)] if odd else self._colours[category]
         return self._jitter(pick(rng, options), 0.10)
 
     def material(self, category: int, scale: float = 1.0) -> Material:
@@ -161,7 +161,7 @@ class Palette:
     def _shade(self, colour: Point) -> Point:
         rng = self._rng
         if chance(rng, 0.25):
-            return self.colour(whole_class(rng))
+            return self.colour(any_thing(rng))
         factor = pick(rng, (0.45, 0.6, 0.75, 1.25, 1.45))
         r, g, b = (min(1.0, c * factor) for c in colour)
         return (r, g, b)
@@ -173,6 +173,6 @@ class Palette:
         return (x * scale, y * scale, z * scale)
 
 
-def whole_class(rng: np.random.Generator) -> int:
+def any_thing(rng: np.random.Generator) -> int:
     """Any thing class, to borrow its colours."""
     return classes.FIRST_THING + int(rng.random() * (len(classes.SEMSEG_CLASSES) - classes.FIRST_THING))

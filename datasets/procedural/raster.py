@@ -154,8 +154,10 @@ class _Canvas:
         origin = np.ascontiguousarray(view.origin[rows].T).take(which, axis=1)
         hit = intersect(origin, ray, view.length[rows][which])
         kept = np.flatnonzero((hit > NEAR) & (hit < self.depth[pixel]))
-        # Of several values for one pixel numpy keeps the last, so the nearest is written last.
-        kept = kept[np.argsort(-hit[kept], kind="stable")]
+        # Of several values for one pixel numpy keeps the last, so the nearest must be written last.
+        # Positive floats order like their bits, and plain integers sort several times faster than an argsort.
+        keys = (hit[kept].view(np.int32).astype(np.int64) << 32) | kept
+        kept = (np.sort(keys) & 0xFFFFFFFF)[::-1]
         self.depth[pixel[kept]] = hit[kept]
         self.seen[pixel[kept]] = rows[which[kept]]
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from datasets.procedural import classes
+
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 Point = tuple[float, float, float]
@@ -132,7 +134,7 @@ class Scene:
     _materials: list[tuple[float, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.categories.append(2)
+        self.categories.append(classes.OVERHEAD)
         axes = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
         self.append((SKY, 0, 0), axes, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 0.0), self.sky)
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from datasets.procedural import classes
 from datasets.procedural.draws import chance, span
 from datasets.procedural.layout import Light
 from datasets.procedural.raster import Buffers, Camera
@@ -58,7 +59,8 @@ def _albedo(table: F32, flat: I32, local: F32, footprint: F32) -> F32:
     mixed = (wave[10] * (mixed - table[18][flat])).clip(-1.0, 1.0)
     # A pattern finer than a pixel would alias, so it fades into its mean with distance.
     frequency = np.sqrt((table[6:9] ** 2).sum(axis=0) + (table[9:12] ** 2).sum(axis=0))[flat]
-    mixed *= 1.0 / (1.0 + (frequency * footprint) ** 4)
+    cycles = np.square(frequency * footprint)
+    mixed /= 1.0 + cycles * cycles
     share = 0.5 + 0.5 * mixed
     first, second = table[0:3].take(flat, axis=1, mode="clip"), table[3:6].take(flat, axis=1, mode="clip")
     albedo: F32 = first + (second - first) * share
@@ -87,7 +89,7 @@ def _contact(scene: Scene, primitives: Primitives, flat: I32, points: F32, camer
     if not scene.shadows:
         return factor
     categories = np.array(scene.categories)[primitives.object_id]
-    at = np.flatnonzero(((categories == 1) | (categories == 4))[flat])
+    at = np.flatnonzero(((categories == classes.FLOOR) | (categories == classes.COVER))[flat])
     rotation = camera.rotation()
     seen = points[:, at]
     world_x = rotation[0, 0] * seen[0] + rotation[1, 0] * seen[1] + rotation[2, 0] * seen[2]

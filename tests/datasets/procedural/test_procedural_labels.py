@@ -10,8 +10,7 @@ import pytest
 
 from datasets.conventions import TASKS
 from datasets.procedural import KEYPOINT_NAMES, PART_CLASSES, SEMSEG_CLASSES, STUFF_CLASSES, ProceduralScenes
-from datasets.procedural.classes import DOMAINS
-from datasets.procedural.dataset import _STREAM
+from datasets.procedural.dataset import scene_generator
 from datasets.procedural.layout import draw_scene
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -27,8 +26,7 @@ def samples(request: pytest.FixtureRequest) -> list[Arrays]:
 
 def focal_length(domain: str, index: int, size: tuple[int, int] = (128, 128)) -> float:
     """Focal length in pixels, drawn again as the data set draws it."""
-    rng = np.random.default_rng((_STREAM, 7, DOMAINS.index(domain), index))
-    return draw_scene(domain, rng, size)[1].focal
+    return draw_scene(domain, scene_generator(7, domain, index), size)[1].focal
 
 
 @pytest.mark.parametrize("domain", ["indoor", "outdoor"])
@@ -159,6 +157,17 @@ def test_visible_joints_lie_on_the_parts_they_join(samples: list[Arrays]) -> Non
                     hits += int(sample["parts"][int(y), int(x)]) in parts
     assert total > 30
     assert hits / total > 0.9
+
+
+def test_left_and_right_are_the_persons_own(samples: list[Arrays]) -> None:
+    """Someone whose nose and both eyes we see has the left ones on the right side of the image."""
+    sides = []
+    for joints in (person for sample in samples for person in sample["keypoints"]):
+        nose, left, right = joints[0], joints[1], joints[2]
+        if nose[2] == left[2] == right[2] == 2:
+            sides.append(left[0] > right[0])
+    assert len(sides) > 5
+    assert np.mean(sides) > 0.9
 
 
 def test_salient_things_are_whole_and_include_the_largest_central_one(samples: list[Arrays]) -> None:
