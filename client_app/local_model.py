@@ -16,11 +16,10 @@ from client_app.model import ModelConfig, MultiTaskModel, build_model, set_encod
 from client_app.model.weights import load_encoder_weights
 from client_app.tasks import Task, get_task
 from client_app.tasks.edge import EdgeDetection
-from client_app.training.vectors import group_layouts
 from datasets.scenario import ClientEntry
-from fmtl_strategies.contract.layout import GroupLayout
 
-_CACHED_LAYOUTS = 64
+_CACHED_MODELS = 8
+"""Models kept by one process: as many clients as one simulation worker usually serves, 0.1 GB each for Swin-T."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,39 @@ def client_tasks(entry: ClientEntry, metric_workers: int = 0) -> dict[str, Task]
     return tasks
 
 
-def prepare_model(
-    entry: ClientEntry, num_classes: Mapping[str, int], seed: int, *, pretrained: bool = True
-) -> PreparedModel:
-    """Build a client's model as it is at the start of a run.
+def prepare_model(entry: ClientEntry, num_classes: Mapping[str, int], seed: int) -> PreparedModel:
+    """Build a client's model as it is at the start of a run, with pretrained encoder weights where the entry has them.
 
     Args:
         entry: the client.
         num_classes: class counts of its data set by task.
         seed: seed of the run.
-        pretrained: load the encoder's weights; False where kept parameters replace them anyway.
 
     Raises:
         ValueError: the entry's encoder, sizes or weights cannot be used; a subclass says why.
     """
+    model = _build(entry, num_classes, seed)
+    report = load_encoder_weights(model.encoder, entry.encoder, _weights_source(entry))
+    if report.matched:
+        log(logging.INFO, "%s: %s", entry.name, report.summary())
+    return PreparedModel(model, report.summary())
+
+
+def reusable_model(entry: ClientEntry, num_classes: Mapping[str, int]) -> MultiTaskModel:
+    """Return a model of a client's shape with arbitrary contents, for a caller that overwrites all of it.
+
+    Building a network takes longer than training a small client for a round, and a simulation's worker does it again
+    and again; so the same object is given to every caller in this process that asks for the same entry.
+    """
+    return _cached_model(entry, tuple(sorted(num_classes.items())))
+
+
+@lru_cache(maxsize=_CACHED_MODELS)
+def _cached_model(entry: ClientEntry, num_classes: tuple[tuple[str, int], ...]) -> MultiTaskModel:
+    return _build(entry, dict(num_classes), seed=0)
+
+
+def _build(entry: ClientEntry, num_classes: Mapping[str, int], seed: int) -> MultiTaskModel:
     channels = {name: task.output_channels(num_classes) for name, task in client_tasks(entry).items()}
     config = ModelConfig(
         encoder=entry.encoder,
@@ -78,26 +96,12 @@ def prepare_model(
         seed=seed,
     )
     model = build_model(config)
-    report = load_encoder_weights(model.encoder, entry.encoder, _weights_source(entry) if pretrained else "none")
-    if report.matched:
-        log(logging.INFO, "%s: %s", entry.name, report.summary())
     if entry.batch_norm == "eval":
         set_encoder_batch_norm_eval(model)
-    return PreparedModel(model, report.summary())
+    return model
 
 
 def _weights_source(entry: ClientEntry) -> Literal["none", "hub"] | Path:
     if entry.encoder_weights == "hub":
         return "hub"
     return entry.weights_path() or "none"
-
-
-@lru_cache(maxsize=_CACHED_LAYOUTS)
-def model_layouts(entry: ClientEntry, num_classes: tuple[tuple[str, int], ...]) -> dict[str, GroupLayout]:
-    """Return the layout of every group of a client's model.
-
-    Args:
-        entry: the client.
-        num_classes: class counts of its data set as (task, count) pairs.
-    """
-    return group_layouts(prepare_model(entry, dict(num_classes), seed=0, pretrained=False).model)

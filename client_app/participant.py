@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from client_app.local_model import client_tasks, model_layouts, prepare_model
+from client_app.local_model import client_tasks, prepare_model, reusable_model
 from client_app.training.batches import LocalData
 from client_app.training.device import Arithmetic, choose_arithmetic, clear_memory_errors
 from client_app.training.errors import StateError
@@ -51,7 +51,7 @@ class Participant:
 
     def layouts(self) -> dict[str, GroupLayout]:
         """Return the layout of every group of this client's model."""
-        return model_layouts(self.entry, tuple(sorted(self.data.num_classes.items())))
+        return group_layouts(reusable_model(self.entry, self.data.num_classes))
 
     def profile(self, settings: LocalSettings) -> ClientProfile:
         """Return what the server may know of this client: names, counts, metrics and array layouts."""
@@ -165,9 +165,10 @@ class Participant:
         self, settings: LocalSettings, state: ClientState | None, parameters: Vectors, arithmetic: Arithmetic
     ) -> Learner:
         """Build model and optimiser, put back what was kept, and load what arrived over it."""
-        prepared = prepare_model(self.entry, self.data.num_classes, settings.seed, pretrained=state is None)
-        model = prepared.model
-        if state is not None:
+        if state is None:
+            model = prepare_model(self.entry, self.data.num_classes, settings.seed).model
+        else:
+            model = reusable_model(self.entry, self.data.num_classes)
             _require_same_model(state, model, self.entry.name)
             load_groups(model, state.parameters)
             load_buffers(model, state.buffers)

@@ -29,7 +29,8 @@ def evaluate(
         The metric of every task, or the reason why it has none.
     """
     model.eval()
-    with torch.inference_mode(), reproducible_kernels():
+    # Not inference_mode: an encoder that keeps a tensor made here (a mask, a table) could not be trained afterwards.
+    with torch.no_grad(), reproducible_kernels():
         for batch in evaluation_batches(data, batch_size):
             predictions = model(to_device(batch, device)["image"])
             for task, metric in metrics.items():

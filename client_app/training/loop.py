@@ -90,6 +90,7 @@ def train_round(
         _require_finite(table, list(tasks), plan.client, epoch)
         losses = dict(zip(tasks, table.mean(dim=0).tolist(), strict=True))
         _log_epoch(plan, number, losses, rates, images / (time.perf_counter() - started))
+    learner.optimiser.zero_grad(set_to_none=True)
     _require_finite_parameters(learner.model, plan)
     return losses
 
