@@ -18,9 +18,14 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=WIDTH)
 
 
-def plain_table(*heading: str) -> Table:
-    """A table with a line under its heading only; the first column is never broken."""
+def plain_table(*heading: str, whole: tuple[int, ...] = (0,)) -> Table:
+    """A table with a line under its heading only.
+
+    Args:
+        heading: names of the columns.
+        whole: columns, counted from 0, whose texts are not broken into lines.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(heading):
-        table.add_column(name, overflow="fold", no_wrap=index == 0)
+        table.add_column(name, overflow="fold", no_wrap=index in whole)
     return table

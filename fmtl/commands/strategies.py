@@ -10,8 +10,9 @@ import typer
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-_LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-_KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+_LOWER = {"minimum": "≤", "exclusiveMinimum": "<"}
+_UPPER = {"maximum": "≤", "exclusiveMaximum": "<"}
+_KINDS = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false"}
 
 
 def command(
@@ -32,34 +33,34 @@ def command(
         return
     strategy = strategy_class(name)
     screen.print(Text(f"{name}: {strategy.summary_line}"))
-    rows = parameter_rows(name, strategy.parameters_model)
+    rows = parameter_rows(strategy.parameters_model)
     if not rows:
         screen.print("It has no parameters.")
         return
-    table = plain_table("run config key", "meaning", "range", "default", "origin of the default")
+    table = plain_table("parameter", "meaning", "range", "default", "origin of default", whole=(0, 2, 3))
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     screen.print(table)
+    screen.print(Text(f"In the run config: {name}.<parameter>, for example fmtl run --set {name}.{rows[0][0]}=..."))
 
 
-def parameter_rows(strategy: str, model: type[BaseModel]) -> list[tuple[str, str, str, str, str]]:
+def parameter_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str, str]]:
     """Describe the parameters of a strategy.
 
     Args:
-        strategy: its name, which the keys begin with in the run config.
         model: the pydantic model that checks its parameters.
 
     Returns:
-        Key, meaning, range, default and origin of each parameter, in the order of the model.
+        Name, meaning, range, default and origin of each parameter, in the order of the model.
     """
     schema = model.model_json_schema(by_alias=True)
     shared = schema.get("$defs", {})
     required = schema.get("required", [])
     rows = []
     for name, entry in schema.get("properties", {}).items():
-        default = "required" if name in required else json.dumps(entry.get("default"))
+        default = "required" if name in required else _plain(entry.get("default"))
         origin = str(entry.get("origin", "not stated"))
-        rows.append((f"{strategy}.{name}", str(entry.get("description", "")), _range(entry, shared), default, origin))
+        rows.append((name, str(entry.get("description", "")), _range(entry, shared), default, origin))
     return rows
 
 
@@ -72,11 +73,24 @@ def _range(entry: dict[str, Any], shared: dict[str, Any]) -> str:
     if "anyOf" in entry:
         return " or ".join(_range(option, shared) for option in entry["anyOf"])
     if "const" in entry:
-        return json.dumps(entry["const"])
+        return _plain(entry["const"])
     if "enum" in entry:
-        return " or ".join(json.dumps(value) for value in entry["enum"])
+        return "\n".join(_plain(value) for value in entry["enum"])
     if entry.get("type") == "null":
         return "nothing"
-    limits = [f"{words} {entry[key]:g}" for key, words in _LIMITS.items() if key in entry]
     kind = _KINDS.get(str(entry.get("type")), str(entry.get("type", "any value")))
-    return f"{kind}, {' and '.join(limits)}" if limits else kind
+    limits = _limits(entry)
+    if limits and kind == "number":
+        return limits
+    return f"{kind}, {limits}" if limits else kind
+
+
+def _limits(entry: dict[str, Any]) -> str:
+    """The bounds of a number x, as in ``0 ≤ x < 1``; empty where it has none."""
+    low = next((f"{entry[key]:g} {sign} " for key, sign in _LOWER.items() if key in entry), "")
+    high = next((f" {sign} {entry[key]:g}" for key, sign in _UPPER.items() if key in entry), "")
+    return f"{low}x{high}" if low or high else ""
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value)
