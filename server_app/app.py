@@ -65,7 +65,7 @@ def _open_folder(folder: RunFolder, config: RunConfig, parameters: dict[str, Any
     effective.update({f"{config.strategy}.{name}": value for name, value in own.items()})
     if not config.resume:
         experiment = f"run-{uuid4().hex[:12]}"
-        saved = {"run_config": effective, "experiment": experiment, "versions": library_versions()}
+        saved: dict[str, Any] = {"run_config": effective, "experiment": experiment, "versions": library_versions()}
         folder.create(saved)
         return saved
     saved = folder.open()

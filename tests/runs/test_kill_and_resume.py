@@ -18,23 +18,20 @@ from server_app.run_folder import RunFolder
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3
 
-_SCRIPT = (
-    """
+_SCRIPT = """
 import sys
 from pathlib import Path
 from fmtl.local_run import run_in_process
 folder, scenario, resume = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "resume"
-values = {"strategy": "fedhca2", "scenario": scenario, "num-server-rounds": %d, "resume": resume, "warmup-epochs": 0,
+values = {"strategy": "fedhca2", "scenario": scenario, "num-server-rounds": int(sys.argv[4]), "resume": resume, "warmup-epochs": 0,
           "encoder-learning-rate": 1e-3, "decoder-learning-rate": 1e-3}
 run_in_process(values, folder)
 """
-    % ROUNDS
-)
 
 
 def _start(folder: Path, how: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", _SCRIPT, str(folder), str(ROOT / "tests/support/tiny.yaml"), how]
+    command = [sys.executable, "-c", _SCRIPT, str(folder), str(ROOT / "tests/support/tiny.yaml"), how, str(ROUNDS)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
 
 

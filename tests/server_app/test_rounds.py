@@ -110,9 +110,9 @@ def test_run_killed_in_a_round_and_resumed_ends_with_the_same_bits(
     answer = federation.answer
 
     def kill(message: Any, context: Any) -> Any:
-        if message.metadata.message_type == "train" and context.node_config["partition-id"] == 1:
-            if message.metadata.group_id == str(killed_in):
-                raise _KilledError
+        round_of_message = (message.metadata.message_type, message.metadata.group_id)
+        if round_of_message == ("train", str(killed_in)) and context.node_config["partition-id"] == 1:
+            raise _KilledError
         return answer(message, context)
 
     federation.answer = kill  # type: ignore[method-assign]
