@@ -63,6 +63,16 @@ def test_seeds_are_thin_lines_under_their_mean(tmp_path: Path) -> None:
     assert np.asarray(mean.get_ydata()) == pytest.approx([15.0, 30.0, 45.0])
 
 
+def test_value_missing_in_one_seed_is_a_gap_in_its_line_and_in_the_mean(tmp_path: Path) -> None:
+    values: tuple[float | str, ...] = (30.0, "late")
+    runs = [RunFolder({"a": {"semseg": value}}, seed=seed) for seed, value in enumerate(values)]
+    figure = draw_task(comparison_of(tmp_path, *runs), "semseg")
+    assert figure is not None
+    _, holed, mean = figure.axes[0].lines
+    assert np.isnan(np.asarray(holed.get_ydata(), dtype=float)).all()
+    assert np.isnan(np.asarray(mean.get_ydata(), dtype=float)).all()
+
+
 def test_task_that_was_never_scored_has_no_figure(tmp_path: Path) -> None:
     comparison = comparison_of(tmp_path, RunFolder({"a": {"semseg": 30.0, "edge": "no edges"}}))
     assert draw_task(comparison, "edge") is None
