@@ -23,8 +23,8 @@ import sys
 from pathlib import Path
 from fmtl.local_run import run_in_process
 folder, scenario, resume = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "resume"
-values = {"strategy": "fedhca2", "scenario": scenario, "num-server-rounds": int(sys.argv[4]), "resume": resume, "warmup-epochs": 0,
-          "encoder-learning-rate": 1e-3, "decoder-learning-rate": 1e-3}
+values = {"strategy": "fedhca2", "scenario": scenario, "num-server-rounds": int(sys.argv[4]), "resume": resume,
+          "warmup-epochs": 0, "encoder-learning-rate": 1e-3, "decoder-learning-rate": 1e-3}
 run_in_process(values, folder)
 """
 
@@ -36,7 +36,8 @@ def _start(folder: Path, how: str) -> subprocess.Popen[bytes]:
 
 
 def _files(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*")} if folder.exists() else set()
+    # os.walk skips a folder that is renamed away while we look; Path.rglob would raise.
+    return {os.path.join(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files)}
 
 
 def _wait_for(process: subprocess.Popen[bytes], folder: Path, part: str) -> None:
@@ -63,9 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "moment", ["three/round-00001", "checkpoints/round-00001", ".round-00002", "one/round-00003", "round-00003/state"]
-)
+@pytest.mark.parametrize("moment", ["three/round-00001", "checkpoints/.round-00002", "one/round-00003"])
 def test_run_killed_and_resumed_ends_with_the_same_bits(undisturbed: Path, tmp_path: Path, moment: str) -> None:
     folder = tmp_path / "run"
     process = _start(folder, "new")
