@@ -84,15 +84,15 @@ class Furnisher:
         self._scene, self._palette, self._stage, self._rng = scene, palette, stage, rng
         self._workshop = Workshop(scene, palette, rng, outdoor=outdoor)
         self._outdoor = outdoor
-        self._near, self._far = (3.0, 9.0) if outdoor else (2.0, 5.5)
+        self._near, self._far = (2.4, 7.0) if outdoor else (1.9, 5.0)
 
     def fill(self) -> None:
         """Add a random set of objects; a kind that finds no free spot is left out."""
         rng = self._rng
         for probability, add in (
             (0.55, self._dining),
-            (0.5, self._person),
-            (0.4, self._bed),
+            (0.65, self._person),
+            (0.45, self._bed),
             (0.6, self._cabinet),
             (0.45, self._cabinet),
             (0.5, self._person),
@@ -102,7 +102,7 @@ class Furnisher:
             (0.5, self._ball),
             (0.35, self._plant),
             (0.3, self._ball),
-            (0.25, self._person),
+            (0.3, self._person),
         ):
             if chance(rng, probability):
                 add()
@@ -150,7 +150,7 @@ class Furnisher:
 
     def _person(self) -> None:
         rng = self._rng
-        place = self._stage.spot(0.3, self._near, self._far * 0.85)
+        place = self._stage.spot(0.3, self._near, self._far * 0.75)
         if place is None:
             return
         frame = Frame(place[0], 0.0, place[1], self._facing(place, 2.0))
@@ -165,6 +165,9 @@ class Furnisher:
         rng = self._rng
         wide, long = span(rng, 0.45, 0.85), span(rng, 0.9, 1.05)
         frame = self._stage.by_wall(wide, long)
+        if self._outdoor and chance(rng, 0.6):
+            place = self._stage.spot(long * 0.8, self._near + 0.5, self._far)
+            frame = None if place is None else Frame(place[0], 0.0, place[1], span(rng, 0.0, math.pi))
         if frame is not None:
             self._workshop.bed(frame, wide, long)
 
