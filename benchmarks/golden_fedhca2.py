@@ -60,7 +60,8 @@ class Deviations:
     @property
     def worst(self) -> float:
         """Largest of all."""
-        return max(vars(self).values())
+        values: dict[str, float] = vars(self)
+        return max(values.values())
 
 
 @dataclass(frozen=True)

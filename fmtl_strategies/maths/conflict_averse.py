@@ -18,8 +18,11 @@ from fmtl_strategies.maths.rows import Float64Array
 Method = Literal["reference", "exact"]
 
 REFERENCE_EPSILON = 1e-8
-FINAL_BARRIER = 1e-10
-BARRIER_SHRINK = 0.1
+# The barrier weight falls from 1e-1 to at most 1e-11, until the certified gap suffices: smaller barriers only add
+# rounding noise. Every stage is centred to the given squared Newton decrement.
+SUFFICIENT_GAP = 1e-8
+LAST_EXPONENT = 11
+CENTRED = 1e-6
 MAX_NEWTON_STEPS = 25
 # Eigenvalues of the Gram matrix below this share of the largest are float64 rounding.
 RELATIVE_RANK = 1e-13
@@ -152,16 +155,22 @@ def _follow_central_path(factor: Float64Array, mean: Float64Array, c: float) -> 
     above |F w|, so F w / s is a dual feasible direction even where |F w| = 0.
     """
     weights = np.full(factor.shape[1], 1.0 / factor.shape[1])
-    barrier = 1.0
-    while barrier > FINAL_BARRIER:
-        barrier = max(barrier * BARRIER_SHRINK, FINAL_BARRIER)
-        enough = 1e-1 if barrier > FINAL_BARRIER else 1e-8
+    best, smallest_gap = (weights, 1.0), math.inf
+    for exponent in range(1, LAST_EXPONENT + 1):
+        barrier = 10.0**-exponent
         for _ in range(MAX_NEWTON_STEPS):
             weights, decrement = _newton_step(factor, mean, c, weights, barrier)
-            if decrement < enough:
+            if decrement < CENTRED:
                 break
-    offset = FINAL_BARRIER / c
-    return weights, offset + math.hypot(offset, float(np.linalg.norm(factor @ weights)))
+        offset = barrier / c
+        norm = offset + math.hypot(offset, float(np.linalg.norm(factor @ weights)))
+        gap = _gap(factor, weights, c, norm)
+        # Where |F w| is nearly 0 the last barriers can lie below rounding, so the best certified point is kept.
+        if gap < smallest_gap:
+            best, smallest_gap = (weights, norm), gap
+        if gap <= SUFFICIENT_GAP:
+            break
+    return best
 
 
 def _newton_step(
