@@ -26,9 +26,7 @@ def average_rows(pool: PoolRound, groups: Sequence[Sequence[int]], weighting: We
     mix_rows(pool.parameters_nd, mixing_matrix(pool, groups, weighting))
 
 
-def mixing_matrix(
-    pool: PoolRound, groups: Sequence[Sequence[int]], weighting: Weighting
-) -> npt.NDArray[np.float64]:
+def mixing_matrix(pool: PoolRound, groups: Sequence[Sequence[int]], weighting: Weighting) -> npt.NDArray[np.float64]:
     """Return the (N, N) matrix of means within groups; its rows sum to one."""
     count = len(pool.rows)
     mixing_nn = np.zeros((count, count))
