@@ -60,7 +60,7 @@ def make_inputs(clients: int, parameters: int, *, first_round: bool) -> Inputs:
     updates *= np.float32(1e-3)
     updates += np.float32(1e-4)
     keys = [f"client-{index}" for index in range(clients)]
-    inputs = Inputs(np.zeros((clients, parameters), dtype=np.float32), updates, keys, EncoderState())
+    inputs = Inputs(np.ones((clients, parameters), dtype=np.float32), updates, keys, EncoderState())
     if not first_round:
         inputs.step()
     return inputs

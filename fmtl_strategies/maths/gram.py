@@ -18,6 +18,7 @@ from fmtl_strategies.maths.rows import (
 )
 
 SLICE_COLUMNS = 16_384
+EXTRA_COLUMNS = 65_536
 FLOAT64_COLUMNS = 65_536
 # Below this mean square, float32 products come close to the smallest normal number (1.2e-38).
 SMALLEST_SAFE_MEAN_SQUARE = 1e-32
@@ -61,8 +62,8 @@ def _float32_gram(rows_nd: Float32Array, extra_rows: Sequence[Float32Array]) -> 
         block = rows[:, start : start + BLOCK_COLUMNS]
         gram[:count, :count] += _block_gram(block)
         # The block was just read, so products with the extra vectors find it in the cache.
-        for offset in range(0, block.shape[1] if extras else 0, SLICE_COLUMNS):
-            part = block[:, offset : offset + SLICE_COLUMNS]
+        for offset in range(0, block.shape[1] if extras else 0, EXTRA_COLUMNS):
+            part = block[:, offset : offset + EXTRA_COLUMNS]
             columns = slice(start + offset, start + offset + part.shape[1])
             for index, extra in enumerate(extras, start=count):
                 gram[:count, index] += torch.mv(part, extra[columns])
