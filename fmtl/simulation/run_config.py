@@ -96,7 +96,7 @@ def parse_setting(text: str) -> tuple[str, ConfigValue]:
 
 def as_toml(values: Mapping[str, ConfigValue]) -> str:
     """Flat TOML with quoted keys, readable by `flwr run --run-config FILE.toml`."""
-    return "".join(f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in values.items())
+    return "".join(f"{_toml_value(key)} = {_toml_value(value)}\n" for key, value in values.items())
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -114,7 +114,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _toml_value(value: ConfigValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        # A JSON text is a TOML text, but for the one control character that JSON leaves as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
 
 
 def _flatten(table: Mapping[str, Any], source: str, prefix: str = "") -> RunConfig:

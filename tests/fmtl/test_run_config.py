@@ -1,0 +1,102 @@
+"""How the run config of `fmtl run` is put together."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmtl.simulation import SettingError
+from fmtl.simulation.run_config import app_config, as_toml, merge, parse_setting, read_config_file
+
+DEFAULTS = {"strategy": "local", "num-server-rounds": 5, "resume": False, "fedhca2.c": 0.4, "fedhca2.mode": "stable"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("fedhca2.c=0.5", 0.5),
+        ("resume=true", True),
+        ("num-server-rounds= 7", 7),
+        ("strategy=fedper", "fedper"),
+        ("strategy='fed per'", "fed per"),
+        ("scenario=a=b", "a=b"),
+        ("out-dir=/x y/z", "/x y/z"),
+    ],
+)
+def test_setting_is_read_as_toml_and_else_as_text(text: str, value: object) -> None:
+    assert parse_setting(text) == (text.partition("=")[0], value)
+
+
+@pytest.mark.parametrize("text", ["strategy", "=3", "seed=[1, 2]"])
+def test_setting_without_key_or_with_a_list_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="--set"):
+        parse_setting(text)
+
+
+@pytest.mark.parametrize(("key", "match"), [("num-server-round", "num-server-rounds"), ("fedhca.c", "fedhca2.c")])
+def test_unknown_key_lists_close_matches(key: str, match: str) -> None:
+    with pytest.raises(SettingError, match=f"no key '{key}'; did you mean .*{match}"):
+        merge(DEFAULTS, {key: 1}, "--set")
+
+
+def test_key_with_another_strategys_name_is_suggested_by_its_last_part() -> None:
+    with pytest.raises(SettingError, match=r"fedhca2\.c"):
+        merge(DEFAULTS, {"something-quite-different.c": 1}, "--set")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("fedhca2.c", 1, 1.0), ("strategy", 3, "3"), ("num-server-rounds", 2, 2), ("resume", True, True)],
+)
+def test_value_takes_the_type_of_the_default(key: str, value: bool | int, expected: object) -> None:
+    merged = merge(DEFAULTS, {key: value}, "--set")
+    assert merged[key] == expected
+    assert type(merged[key]) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num-server-rounds", "many"), ("num-server-rounds", 2.5), ("resume", 1), ("fedhca2.c", True), ("strategy", True)],
+)
+def test_value_of_another_type_names_key_value_and_what_is_expected(key: str, value: bool | float | str) -> None:
+    with pytest.raises(SettingError, match=rf"--set: {key} = {value!r} is not .+ which this key needs \(default"):
+        merge(DEFAULTS, {key: value}, "--set")
+
+
+def test_tables_of_a_file_become_dotted_keys(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('strategy = "fedhca2"\n[fedhca2]\nc = 0.7\nmode = "paper"\n')
+    assert read_config_file(file) == {"strategy": "fedhca2", "fedhca2.c": 0.7, "fedhca2.mode": "paper"}
+
+
+@pytest.mark.parametrize(("content", "match"), [("a = ", "not valid TOML"), ("tasks = [1]", "tasks = .* is a list")])
+def test_file_that_cannot_be_used_is_named(tmp_path: Path, content: str, match: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(content)
+    with pytest.raises(SettingError, match=match) as caught:
+        read_config_file(file)
+    assert str(file) in str(caught.value)
+
+
+def test_missing_file_and_folder_without_app_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="there is no such file"):
+        read_config_file(tmp_path / "none.toml")
+    with pytest.raises(SettingError, match="is not a Flower app"):
+        app_config(tmp_path)
+    tmp_path.joinpath("pyproject.toml").write_text("[project]\nname = 'x'\n")
+    with pytest.raises(SettingError, match="describes no Flower app"):
+        app_config(tmp_path)
+
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+
+
+@given(st.dictionaries(texts, st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | texts))
+def test_written_toml_reads_back_the_same(values: dict[str, bool | int | float | str]) -> None:
+    read = tomllib.loads(as_toml(values))
+    assert read == values
+    assert [type(read[key]) for key in values] == [type(value) for value in values.values()]
