@@ -65,7 +65,9 @@ def prepare_model(entry: ClientEntry, num_classes: Mapping[str, int], seed: int)
         ValueError: the entry's encoder, sizes or weights cannot be used; a subclass says why.
     """
     model = _build(entry, num_classes, seed)
-    report = load_encoder_weights(model.encoder, entry.encoder, _weights_source(entry))
+    report = load_encoder_weights(
+        model.encoder, entry.encoder, _weights_source(entry), allow_unmatched=entry.allow_unmatched_weights
+    )
     if report.matched:
         log(logging.INFO, "%s: %s", entry.name, report.summary())
     return PreparedModel(model, report.summary())

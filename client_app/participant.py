@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -106,7 +106,7 @@ class Participant:
         request = _digest(self.entry, instruction, parameters)
         kept = folder.answer(instruction.round, request)
         if kept is not None:
-            return replace(kept, report=kept.report.model_copy(update={"attempt": instruction.attempt}))
+            return kept
         restored = folder.restore(before=instruction.round)
         arithmetic = choose_arithmetic(self.entry.device, instruction.settings.precision)
         with self._clear_memory_errors(arithmetic):
@@ -187,7 +187,6 @@ class Participant:
         return Report(
             client=self.entry.name,
             round=instruction.round,
-            attempt=instruction.attempt,
             train_examples=len(self.data.train),
             restored_round=restored.state.counters.round if restored.state else 0,
             diagnostics={"unreadable_states": float(len(restored.unreadable))} if restored.unreadable else {},
@@ -230,9 +229,9 @@ def _require_same_model(state: ClientState, model: torch.nn.Module, client: str)
 
 
 def _digest(entry: ClientEntry, instruction: Instruction, parameters: Vectors) -> str:
-    """Return the hash of everything an answer depends on; the attempt is left out, a retry is the same request."""
+    """Return the hash of everything an answer depends on."""
     digest = hashlib.sha256(entry.model_dump_json().encode())
-    digest.update(instruction.model_dump_json(exclude={"attempt"}).encode())
+    digest.update(instruction.model_dump_json().encode())
     for group in sorted(parameters):
         digest.update(f"{group} {parameters[group].size}".encode())
         digest.update(np.ascontiguousarray(parameters[group]).data)

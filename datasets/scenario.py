@@ -115,6 +115,7 @@ class ClientEntry(_Strict):
         augment: ``none``, ``flip``, or ``reference`` (the full published training chain).
         encoder: a timm name or the name of a preset.
         encoder_weights: ``none``, ``hub``, or a safetensors file; relative paths lie under ``FMTL_DATA_ROOT``.
+        allow_unmatched_weights: load what fits of the weights file instead of refusing a file that does not fit whole.
         decoder_width: channels of each decoder, a multiple of 4.
         batch_norm: ``train`` or ``eval``: mode of the encoder's batch norm during training.
         local_epochs: passes over the client's images in each round.
@@ -139,6 +140,7 @@ class ClientEntry(_Strict):
     augment: Literal["none", "flip", "reference"] = "flip"
     encoder: Annotated[str, Field(min_length=1)]
     encoder_weights: Annotated[str, Field(min_length=1)] = "none"
+    allow_unmatched_weights: Annotated[bool, Field(strict=True)] = False
     decoder_width: Annotated[int, Field(ge=4, le=1024, multiple_of=4, strict=True)] = 96
     batch_norm: Literal["train", "eval"] = "train"
     local_epochs: Count = 1

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fmtl_strategies.contract.profile import MAX_EXAMPLES, PROTOCOL_VERSION, Name
 from fmtl_strategies.contract.settings import LocalSettings
@@ -60,7 +60,6 @@ class Instruction(_Text):
     Attributes:
         experiment: name of the run across restarts; the client keys what it keeps by it.
         round: the round to train, from 1; for an evaluate message the last finished round.
-        attempt: how often this round was asked before, from 0.
         evaluate: score the model on the validation split before training.
         parameters_format: number format of the parameters that come with the instruction.
         upload_groups: groups whose updates the server wants.
@@ -70,7 +69,6 @@ class Instruction(_Text):
 
     experiment: Name
     round: int = Field(ge=0)
-    attempt: int = Field(default=0, ge=0)
     evaluate: bool
     parameters_format: NumberFormat = "float32"
     upload_groups: tuple[str, ...] = ()
@@ -82,14 +80,20 @@ class Score(_Text):
     """Value of a task's metric, or the reason why there is none."""
 
     value: FiniteFloat | None = None
-    missing_because: str | None = Field(default=None, max_length=500)
+    missing_because: str | None = Field(default=None, min_length=1, max_length=500)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Score:
+        if (self.value is None) == (self.missing_because is None):
+            raise ValueError("a score is either a value or the reason why there is none")
+        return self
 
 
 class Report(_Text):
     """Client to server: what was done, in numbers.
 
     Attributes:
-        client, round, attempt: copied from the instruction, so that a late answer is recognised.
+        client, round: copied from the instruction, so that a late answer is recognised.
         train_examples: images of the client's training split, as in its profile.
         losses: mean training loss by task over the round's last epoch; None where it could not be computed.
         scores: metric by task of the parameters that arrived, where evaluation was asked for.
@@ -99,7 +103,6 @@ class Report(_Text):
 
     client: Name
     round: int = Field(ge=0)
-    attempt: int = Field(ge=0)
     train_examples: int = Field(ge=1, le=MAX_EXAMPLES, strict=True)
     losses: dict[Name, FiniteFloat | None] = Field(default_factory=dict, max_length=64)
     scores: dict[Name, Score] = Field(default_factory=dict, max_length=64)

@@ -115,7 +115,6 @@ class ToyFederation:
         report = Report(
             client=me.client,
             round=instruction.round,
-            attempt=instruction.attempt,
             train_examples=me.train_examples,
             losses=dict.fromkeys(me.task_names, 1.0),
             scores=scores,

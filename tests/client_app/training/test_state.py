@@ -20,7 +20,7 @@ def state(number: int, restored: int, value: float = 0.0, request: str = "r") ->
 
 
 def answer(number: int) -> Answer:
-    report = Report(client="c", round=number, attempt=0, train_examples=4)
+    report = Report(client="c", round=number, train_examples=4)
     return Answer(report, {"encoder": np.arange(3, dtype=np.float32)})
 
 
