@@ -31,7 +31,7 @@ class RunInterruptedError(SimulationError):
         self.signal_number = signal_number
 
 
-def disk_full(error: OSError, place: Path) -> SimulationError | None:
+def disk_full(error: OSError, place: Path | str) -> SimulationError | None:
     """A clear sentence where an operating system error means that a disk is full, else None.
 
     Args:

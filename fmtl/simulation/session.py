@@ -73,7 +73,8 @@ def simulate(launch: Launch, show: Callable[[str], None]) -> dict[str, Any]:
             place = Workplace(home, launch.app_dir, flower_environment(home, os.environ))
             return _Session(launch, show, tree, place).run()
     except OSError as error:
-        raise disk_full(error, launch.out_dir) or SimulationError(f"The run could not go on: {error}.") from error
+        places = f"{launch.out_dir} or of the temporary files"
+        raise disk_full(error, places) or SimulationError(f"The run could not go on: {error}.") from error
 
 
 class _Session:
