@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from fmtl_strategies.maths.rows import (
-    BLOCK_COLUMNS,
     Float32Array,
     Float64Array,
     NonFiniteRowError,
@@ -17,6 +16,8 @@ from fmtl_strategies.maths.rows import (
     check_vector,
 )
 
+# Larger blocks mean fewer parallel regions, which matters on a busy machine; smaller ones leave the cache sooner.
+GRAM_COLUMNS = 1_048_576
 SLICE_COLUMNS = 16_384
 EXTRA_COLUMNS = 65_536
 FLOAT64_COLUMNS = 65_536
@@ -55,23 +56,31 @@ def gram_matrix(rows_nd: Float32Array, extra_rows: Sequence[Float32Array] = ()) 
 
 
 def _float32_gram(rows_nd: Float32Array, extra_rows: Sequence[Float32Array]) -> Float64Array:
-    rows, extras = as_tensor(rows_nd), [as_tensor(extra_d) for extra_d in extra_rows]
-    count, total = rows.shape[0], rows.shape[0] + len(extras)
-    gram = torch.zeros(total, total, dtype=torch.float64)
-    for start in range(0, rows.shape[1], BLOCK_COLUMNS):
-        block = rows[:, start : start + BLOCK_COLUMNS]
-        gram[:count, :count] += _block_gram(block)
-        # The block was just read, so products with the extra vectors find it in the cache.
-        for offset in range(0, block.shape[1] if extras else 0, EXTRA_COLUMNS):
-            part = block[:, offset : offset + EXTRA_COLUMNS]
-            columns = slice(start + offset, start + offset + part.shape[1])
-            for index, extra in enumerate(extras, start=count):
-                gram[:count, index] += torch.mv(part, extra[columns])
+    count, size = rows_nd.shape
+    gram = np.zeros((count + len(extra_rows), count + len(extra_rows)))
+    for start in range(0, size, GRAM_COLUMNS):
+        block_nd = rows_nd[:, start : start + GRAM_COLUMNS]
+        gram[:count, :count] += _block_gram(as_tensor(block_nd)).numpy()
+        if extra_rows:
+            # The block was just read, so these products find most of it in the cache.
+            _add_extra_products(gram, block_nd, [extra_d[start : start + GRAM_COLUMNS] for extra_d in extra_rows])
+    gram[count:, :count] = gram[:count, count:].T
+    return gram
+
+
+def _add_extra_products(gram: Float64Array, block_nd: Float32Array, extras: list[Float32Array]) -> None:
+    """Add the products of extra vectors with a block and with each other; numpy's matrix-vector product is faster
+    here than torch's, which in turn is faster for the block itself.
+    """
+    count = block_nd.shape[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for offset in range(0, block_nd.shape[1], EXTRA_COLUMNS):
+            columns = slice(offset, offset + EXTRA_COLUMNS)
+            for index, extra_d in enumerate(extras, start=count):
+                gram[:count, index] += block_nd[:, columns] @ extra_d[columns]
                 for other in range(count, index + 1):
-                    gram[other, index] += torch.dot(extras[other - count][columns], extra[columns])
-    for index in range(count, total):
-        gram[index, :index] = gram[:index, index]
-    return gram.numpy()
+                    gram[other, index] += np.dot(extras[other - count][columns], extra_d[columns])
+                    gram[index, other] = gram[other, index]
 
 
 def _block_gram(block: torch.Tensor) -> torch.Tensor:

@@ -11,11 +11,11 @@ from fmtl_strategies.maths.combine import (
     mix_rows,
     weighted_sum,
 )
-from fmtl_strategies.maths.gram import cosine_matrix, gram_matrix
+from fmtl_strategies.maths.gram import GRAM_COLUMNS, cosine_matrix, gram_matrix
 from fmtl_strategies.maths.rows import BLOCK_COLUMNS, Float32Array, NonFiniteRowError
 
 # Not multiples of the block or the slice, so that every remainder path runs.
-SIZES = [1, 100, 16_384, 40_001, BLOCK_COLUMNS + 20_011]
+SIZES = [1, 100, 16_384, 40_001, BLOCK_COLUMNS + 20_011, GRAM_COLUMNS + 16_400]
 
 
 def random_rows(count: int, size: int, seed: int = 0) -> Float32Array:
