@@ -149,14 +149,14 @@ def test_real_scenario_opens_disjoint_fifths_of_nyud320(monkeypatch: pytest.Monk
     monkeypatch.setenv("FMTL_DATA_ROOT", str(root))
     scenario: Scenario = load_scenario("nyud320_st4_mt1")
     sizes = [len(open_dataset(client, "train")) for client in scenario.clients]
-    assert sizes == [159] * 5
+    assert sizes == [80] * 5
     validation = open_dataset(scenario.client(4), "validation")
     assert len(validation) == 100
     sample = validation[0]
     assert {task: tuple(sample[task].shape) for task in scenario.client(4).tasks} == {
-        "semseg": (120, 160),
-        "depth": (1, 120, 160),
-        "normals": (3, 120, 160),
-        "edge": (120, 160),
+        "semseg": (96, 128),
+        "depth": (1, 96, 128),
+        "normals": (3, 96, 128),
+        "edge": (96, 128),
     }
     assert torch.isfinite(sample["depth"]).all()
