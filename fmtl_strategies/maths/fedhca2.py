@@ -6,12 +6,12 @@ Per round, with updates = parameters after local training minus before:
 3. decoders: parameters += own update + beta per layer * attention over all decoder updates (Eq. 12-14).
 
 Modes:
-- "reference" follows the authors' code: SLSQP solve, aggregate divided by 1 + c^2, mean update of adjacent clients
-  with equal data set and tasks, attention per array, clamp of the weights in use only.
+- "reference" follows the authors' code: SLSQP solve, aggregate divided by 1 + c^2, mean update of clients with
+  equal data set and tasks, attention per array, clamp of the weights in use only. The code averages neighbours and
+  needs equal clients to be neighbours; here they may stand anywhere, so that the names of clients change nothing.
 - "paper" follows the equations: exact solve, no division, attention per layer, no same-group mean. The weights'
   clamp and SGD constants, which the paper leaves open, stay those of the code.
-- "stable" is "reference" with sound numerics: exact solve on the normalised Gram matrix, weights projected to
-  [0, 1], same-group mean wherever the members stand in the order.
+- "stable" is "reference" with sound numerics: exact solve on the normalised Gram matrix, weights projected to [0, 1].
 
 Rows may come and go. A row's weight steps only if the row took part in the previous aggregation of this state:
 otherwise it never received that aggregate, and the product with its update says nothing. A row that stays away keeps
@@ -111,7 +111,7 @@ def encoder_round(
         settings: constants and mode.
         row_keys: N distinct client names.
         same_group: N labels; clients with equal label (data set and tasks) share their mean update in modes
-            "reference" (adjacent rows only) and "stable". None: no groups.
+            "reference" and "stable". None: no groups.
 
     Returns:
         New state and report; the report is None when settings.parts is "decoder" (parameters += updates then).
@@ -211,14 +211,7 @@ def _local_coefficients(same_group: list[str] | None, count: int, settings: FedH
         raise ValueError(f"same_group must have one label per row ({count}), got {len(same_group)}")
     if settings.mode == "paper":
         return None
-    labels = _adjacent_runs(same_group) if settings.mode == "reference" else same_group
-    return group_mean_coefficients(labels) if len(set(labels)) < count else None
-
-
-def _adjacent_runs(labels: list[str]) -> list[str]:
-    """Number the runs of equal neighbours: the authors' code averages neighbours only."""
-    starts = np.cumsum([position > 0 and labels[position] != labels[position - 1] for position in range(len(labels))])
-    return [str(start) for start in starts]
+    return group_mean_coefficients(same_group) if len(set(same_group)) < count else None
 
 
 def _alpha_products(
