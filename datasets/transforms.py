@@ -249,6 +249,7 @@ def training_transform(kind: AugmentKind, size: tuple[int, int], normalisation: 
         raise ValueError(f"augment = {kind!r} is not known; expected none, flip or reference.")
 
     def transform(sample: Sample, generator: Generator) -> Sample:
+        """Apply the chain once, with draws from the generator."""
         if kind == "reference":
             sample = rescale(sample, uniform(generator, *SCALE_RANGE))
             sample = crop(sample, draw_window(sample, size, generator))

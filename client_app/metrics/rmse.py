@@ -1,9 +1,10 @@
 """Root mean squared error of depth."""
 
-import numpy as np
+import math
+
 from torch import Tensor
 
-from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
+from client_app.metrics.pixel_mean import PixelMean
 
 MAX_DEPTH = 80.0
 """Labels from this distance on, in metres, are not scored."""
@@ -11,7 +12,7 @@ MIN_PREDICTION = 1e-9
 """Predictions that are not positive count as this many metres."""
 
 
-class DepthRMSE(Metric):
+class DepthRMSE(PixelMean):
     """RMSE in metres over all valid pixels of the data set (methods of FedHCA2's evaluation).
 
     One root over the whole set; the mean of per-image roots is another, incomparable number. A label is valid where
@@ -21,15 +22,9 @@ class DepthRMSE(Metric):
     name = "RMSE"
     higher_is_better = False
     unit = "metres"
-
-    def __init__(self) -> None:
-        super().__init__(
-            {
-                "squared_error": np.zeros((), dtype=np.float64),
-                "pixels": np.zeros((), dtype=np.int64),
-                "non_finite": np.zeros((), dtype=np.int64),
-            }
-        )
+    channels = 1
+    summed = "squared_error"
+    wanted = "a valid depth"
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add one batch: predictions and labels (B, 1, H, W) in metres.
@@ -37,19 +32,10 @@ class DepthRMSE(Metric):
         Raises:
             ValueError: shapes do not fit.
         """
-        if label.ndim != 4 or label.shape[1] != 1 or prediction.shape != label.shape:
-            raise ValueError(
-                "RMSE: expected a label and a prediction (B, 1, H, W), got "
-                f"{tuple(label.shape)} and {tuple(prediction.shape)}."
-            )
+        self._check_shapes(prediction, label)
         valid = (label > 0) & (label < MAX_DEPTH)
         predicted = prediction.detach()[valid].double().clamp(min=MIN_PREDICTION)
-        error = predicted - label[valid].double()
-        self._add(
-            squared_error=np.asarray(error.square().sum().item()),
-            pixels=np.asarray(int(valid.sum())),
-            non_finite=non_finite_values(prediction),
-        )
+        self._add_pixels((predicted - label[valid].double()).square(), prediction)
 
     def compute(self) -> float:
         """Return RMSE in metres.
@@ -57,7 +43,4 @@ class DepthRMSE(Metric):
         Raises:
             MetricUnavailable: no valid pixel was seen, or a prediction was not finite.
         """
-        self._require_finite()
-        if not self.counter("pixels"):
-            raise MetricUnavailable("RMSE: no pixel with a valid depth was seen.")
-        return float(np.sqrt(self.counter("squared_error") / self.counter("pixels")))
+        return math.sqrt(self._mean())

@@ -1,29 +1,10 @@
 """Semantic segmentation: a class per pixel."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from client_app.metrics.base import Metric
-from client_app.metrics.mean_iou import MeanIoU
-from client_app.tasks.base import Task, class_count, mean_cross_entropy
+from client_app.tasks.pixel_classes import PixelClasses
 
 
-class SemanticSegmentation(Task):
+class SemanticSegmentation(PixelClasses):
     """Cross-entropy over valid pixels, weight 1, scored by mIoU (FedHCA2 losses and weights)."""
 
     name = "semseg"
     loss_weight = 1.0
-    metric_name = MeanIoU.name
-    higher_is_better = MeanIoU.higher_is_better
-
-    def output_channels(self, num_classes: Mapping[str, int]) -> int:
-        """Return one channel per class."""
-        return class_count(num_classes, self.name)
-
-    def new_metric(self, num_classes: Mapping[str, int]) -> Metric:
-        """Return an empty mIoU over the data set's classes."""
-        return MeanIoU(class_count(num_classes, self.name))
-
-    def _loss(self, prediction: Tensor, label: Tensor) -> Tensor:
-        return mean_cross_entropy(prediction, label)

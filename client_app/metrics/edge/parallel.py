@@ -19,6 +19,7 @@ class _Pools:
         self._pools: dict[int, ProcessPoolExecutor] = {}
 
     def get(self, workers: int) -> ProcessPoolExecutor:
+        """Return the pool of that many workers; one of another size is closed first."""
         if workers not in self._pools:
             self.close()
             # Spawned, not forked: the caller may hold threads and locks of torch that do not survive a fork.
