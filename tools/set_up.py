@@ -110,9 +110,7 @@ def requirements(pyproject: Path, *, with_tests: bool) -> list[str]:
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     packages = list(project["dependencies"])
     if with_tests:
-        extras = project["optional-dependencies"]["test"]
-        known = any(extra.lower().startswith(EDGE_REFERENCE.lower()) for extra in extras)
-        packages += extras if known else [*extras, EDGE_REFERENCE]
+        packages += project["optional-dependencies"]["test"]
     return packages
 
 
