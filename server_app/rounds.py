@@ -105,9 +105,10 @@ def _wait_for_clients(strategy: PersonalizedStrategy, grid: Grid, config: RunCon
         if present != told:
             log(logging.INFO, "%s of %s clients are here", present, needed)
             told = present
-        all_refused = bool(alive) and present + len(strategy.roster.refused) >= len(alive)
-        if time.monotonic() > deadline or (all_refused and config.min_clients == 0):
-            reasons = "; ".join(sorted(set(strategy.roster.refused.values()))) or "none were refused"
+        refused = [strategy.roster.refused[node] for node in alive if node in strategy.roster.refused]
+        nobody_else_to_ask = len(alive) >= needed and present + len(refused) >= len(alive)
+        if time.monotonic() > deadline or nobody_else_to_ask:
+            reasons = "; ".join(sorted(set(refused))) or "none were refused"
             raise RunFailedError(f"{present} of {needed} clients could be enrolled; refused: {reasons}")
         time.sleep(1.0)
 
