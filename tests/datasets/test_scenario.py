@@ -77,7 +77,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_unknown_key_names_line_and_nearest_key_and_all_allowed_ones(tmp_path: Path) -> None:
     message = refused(tmp_path, SITE.replace("train-images", "train_images"))
     assert "scenario.yaml:9: unknown key 'train_images'. Did you mean 'train-images'?" in message
-    assert "Allowed here: augment, batch-norm, batch-size" in message
+    assert "Allowed here: allow-unmatched-weights, augment, batch-norm, batch-size" in message
 
 
 def test_impossible_value_names_line_client_key_and_value(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""README and docs name only what exists: files, commands, settings, scenarios."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_links_lead_to_files(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), f"{_name(document)} links to {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_commands_exist(document: Path) -> None:
+    commands = set(re.findall(r"(?:\.venv/bin/|`)fmtl ([a-z]+)", document.read_text()))
+    have = {path.stem for path in (ROOT / "fmtl/commands").glob("*.py")}
+    assert commands <= have, f"{_name(document)} names {commands - have}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_benchmarks_and_files_in_backticks_exist(document: Path) -> None:
+    text = document.read_text()
+    for path in re.findall(
+        r"`(?:python )?((?:benchmarks|fmtl_strategies|client_app|server_app|tests|datasets)/[\w/.-]+)", text
+    ):
+        place = path.rstrip(":.").removesuffix("/")
+        assert (ROOT / place).exists(), f"{_name(document)} names {path}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_settings_on_command_lines_exist(document: Path) -> None:
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    known = {key for key, value in table.items() if not isinstance(value, dict)}
+    known |= {f"{owner}.{key}" for owner, value in table.items() if isinstance(value, dict) for key in value}
+    named = set(re.findall(r"--set[ =]([\w.-]+)=", document.read_text()))
+    assert named <= known, f"{_name(document)} sets {named - known}"
+
+
+def test_readme_lists_every_strategy() -> None:
+    from fmtl_strategies.registry import strategy_names
+
+    text = (ROOT / "README.md").read_text()
+    for name in strategy_names():
+        assert f"| `{name}` |" in text
+        assert f"\n## {name}\n" in (ROOT / "docs/strategies.md").read_text()
