@@ -66,7 +66,7 @@ def prepare_model(entry: ClientEntry, num_classes: Mapping[str, int], seed: int)
     """
     model = _build(entry, num_classes, seed)
     report = load_encoder_weights(
-        model.encoder, entry.encoder, _weights_source(entry), allow_unmatched=entry.allow_unmatched_weights
+        model.encoder, entry.encoder, _weights_source(entry), allow_unmatched=entry.allow_unmatched_weights == "true"
     )
     if report.matched:
         log(logging.INFO, "%s: %s", entry.name, report.summary())

@@ -60,7 +60,7 @@ class Participant:
         return ClientProfile(
             protocol=PROTOCOL_VERSION,
             client=self.entry.name,
-            dataset=self.entry.dataset,
+            dataset=_kind_of_data(self.entry),
             encoder=self.entry.encoder,
             tasks=tuple(
                 TaskProfile(name=name, metric=task.metric_name, higher_is_better=task.higher_is_better)
@@ -226,6 +226,11 @@ def _require_same_model(state: ClientState, model: torch.nn.Module, client: str)
             f"({', '.join(different)} differ). Tasks, encoder and decoder width must stay as they were during a run; "
             f"start a new run to change them."
         )
+
+
+def _kind_of_data(entry: ClientEntry) -> str:
+    """Return what tells data sets apart for the server: indoor and outdoor scenes are two of them."""
+    return f"{entry.dataset}-{entry.domain}" if entry.domain else entry.dataset
 
 
 def _digest(entry: ClientEntry, instruction: Instruction, parameters: Vectors) -> str:

@@ -20,6 +20,9 @@ TASKS: tuple[str, ...] = (
 )
 """The ten tasks a client can have, in the order in which tables list them."""
 
+TRAINED_TASKS: tuple[str, ...] = TASKS[:6]
+"""The dense tasks, which have a decoder; the others have labels only."""
+
 NYUD_TASKS: tuple[str, ...] = ("semseg", "normals", "edge", "depth")
 
 DATASET_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType({"procedural": TASKS, "nyud": NYUD_TASKS})

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from datasets.conventions import DATASET_TASKS, TASKS
+from datasets.conventions import DATASET_TASKS, TASKS, TRAINED_TASKS
 from datasets.scenario_file import ScenarioError, ScenarioText, check_keys, read_scenario_text
+from datasets.share import Count, Share, StrictModel, Whole, kebab
 
 __all__ = ["ClientEntry", "Scenario", "ScenarioError", "Share", "list_scenarios", "load_scenario"]
 
@@ -32,68 +33,10 @@ PATTERN_WORDS: Mapping[str, str] = {
 }
 """What the patterned keys allow, in words for error messages."""
 
-Count = Annotated[int, Field(ge=1, strict=True)]
-Whole = Annotated[int, Field(ge=0, strict=True)]
 Side = Annotated[int, Field(ge=32, le=4096, strict=True)]
 
 
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_kebab, populate_by_name=True)
-
-    @classmethod
-    def file_keys(cls) -> tuple[str, ...]:
-        """The keys of this model as they are written in a file."""
-        return tuple(_kebab(name) for name in cls.model_fields)
-
-
-class Share(_Strict):
-    """Which part of a data set's training images belongs to a client: ``part``/``of``, or ``start``/``fraction``.
-
-    Attributes:
-        part: number of the part, from 0.
-        of: into how many equal parts the shuffled list of images is cut.
-        start: where the part begins, as a fraction of the shuffled list.
-        fraction: how long it is, as a fraction of the list.
-    """
-
-    part: Whole | None = None
-    of: Count | None = None
-    start: Annotated[float, Field(ge=0, lt=1)] | None = None
-    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        by_part = self.part is not None and self.of is not None
-        by_fraction = self.start is not None and self.fraction is not None
-        given = [value for value in (self.part, self.of, self.start, self.fraction) if value is not None]
-        if by_part == by_fraction or len(given) != 2:
-            raise ValueError("a share is either {part: P, of: N} or {start: S, fraction: F}")
-        if self.part is not None and self.of is not None and self.part >= self.of:
-            raise ValueError(f"part {self.part} of {self.of} does not exist; parts count from 0 to {self.of - 1}")
-        if self.start is not None and self.fraction is not None and self.start + self.fraction > 1 + 1e-9:
-            raise ValueError(f"start {self.start} + fraction {self.fraction} is beyond the end of the list (1.0)")
-        return self
-
-    def overlaps(self, other: Share) -> bool:
-        """Whether two shares of the same list have images in common.
-
-        Two shares of different form, or cut into different numbers of parts, count as overlapping: rounding decides
-        their borders, so they cannot be promised to be disjoint.
-        """
-        if self.part is not None and other.part is not None:
-            return self.of != other.of or self.part == other.part
-        if self.start is None or other.start is None or self.fraction is None or other.fraction is None:
-            return True
-        tolerance = 1e-9
-        begins, ends = max(self.start, other.start), min(self.start + self.fraction, other.start + other.fraction)
-        return begins < ends - tolerance
-
-
-class ClientEntry(_Strict):
+class ClientEntry(StrictModel):
     """One participant of a scenario.
 
     Attributes:
@@ -140,7 +83,7 @@ class ClientEntry(_Strict):
     augment: Literal["none", "flip", "reference"] = "flip"
     encoder: Annotated[str, Field(min_length=1)]
     encoder_weights: Annotated[str, Field(min_length=1)] = "none"
-    allow_unmatched_weights: Annotated[bool, Field(strict=True)] = False
+    allow_unmatched_weights: Literal["true", "false"] = "false"
     decoder_width: Annotated[int, Field(ge=4, le=1024, multiple_of=4, strict=True)] = 96
     batch_norm: Literal["train", "eval"] = "train"
     local_epochs: Count = 1
@@ -153,7 +96,7 @@ class ClientEntry(_Strict):
     def _defaults_of_the_data_set(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        filled = {_kebab(str(key)): value for key, value in data.items()}
+        filled = {kebab(str(key)): value for key, value in data.items()}
         dataset = str(filled.get("dataset"))
         filled.setdefault("edge-distance", EDGE_DISTANCES.get(dataset, 0.0075))
         if dataset == "procedural":
@@ -168,6 +111,12 @@ class ClientEntry(_Strict):
         unknown = [task for task in tasks if task not in TASKS]
         if unknown:
             raise ValueError(f"unknown task {', '.join(map(repr, unknown))}; known tasks: {', '.join(TASKS)}")
+        untrained = [task for task in tasks if task not in TRAINED_TASKS]
+        if untrained:
+            raise ValueError(
+                f"{', '.join(untrained)} cannot be trained yet: there are labels and no decoder; "
+                f"tasks that can: {', '.join(TRAINED_TASKS)}"
+            )
         if len(set(tasks)) != len(tasks):
             raise ValueError("a task is listed twice")
         return tasks
@@ -200,9 +149,14 @@ class ClientEntry(_Strict):
             raise ValueError("a share of dataset procedural is {part: P, of: N}: no fraction of an endless supply")
 
     @property
-    def pool(self) -> tuple[str, str | None, int]:
-        """What shares are cut from: clients of one pool divide the same images between them."""
-        return (self.dataset, self.data_root, self.data_seed)
+    def pool(self) -> tuple[str, str | None, int | None]:
+        """What shares are cut from: clients of one pool divide the same images between them.
+
+        For procedural another seed is another supply of scenes; for files on disk it only shuffles the same list.
+        """
+        if self.data_root is None:
+            return (self.dataset, None, self.data_seed)
+        return (self.dataset, str(Path(self.data_root)), None)
 
     def data_path(self) -> Path:
         """The data set's folder, relative paths resolved.
@@ -238,7 +192,7 @@ class ClientEntry(_Strict):
         return Path(root).expanduser().absolute() / path
 
 
-class Scenario(_Strict):
+class Scenario(StrictModel):
     """The clients of a run, in the order of their partitions.
 
     Attributes:
@@ -280,6 +234,12 @@ class Scenario(_Strict):
 
 def _with_disjoint_shares(clients: list[ClientEntry]) -> list[ClientEntry]:
     """Check the shares of one pool, or give equal ones where no client has any."""
+    seeds = sorted({client.data_seed for client in clients})
+    if len(seeds) > 1:
+        raise ValueError(
+            f"clients that use the same images must shuffle them with the same 'data-seed'; given: "
+            f"{', '.join(map(str, seeds))}"
+        )
     without = [client.name for client in clients if client.share is None]
     if len(without) == len(clients):
         shares = [Share(part=part, of=len(clients)) for part in range(len(clients))]
@@ -294,7 +254,7 @@ def _with_disjoint_shares(clients: list[ClientEntry]) -> list[ClientEntry]:
             if client.share is not None and other.share is not None and client.share.overlaps(other.share):
                 raise ValueError(
                     f"the shares of {client.name} and {other.name} are not disjoint; cut both into the same number "
-                    f"of parts ('of') and give each its own 'part', or give one of them another 'data-seed'"
+                    f"of parts ('of') and give each its own 'part'"
                 )
     return clients
 

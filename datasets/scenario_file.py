@@ -18,7 +18,8 @@ KeyPath = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that reads words such as ``off``, ``no`` and ``on`` as text: no key here takes a boolean."""
+    """A safe loader that reads words such as ``off``, ``no`` and ``on`` as text, for they may be names; where
+    a key asks for true or false, it takes these two words."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]

@@ -16,10 +16,20 @@ from fmtl_strategies.contract.wire import NumberFormat, WireError, decode_flat
 from fmtl_strategies.pools import ParameterStore, RowKey
 
 _BLOCK = 1 << 20
+_MAX_REASON = 600
 
 
 class RejectedReplyError(ValueError):
     """A reply that is set aside; the text is the reason shown in log and history."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(shortened(reason))
+
+
+def shortened(text: str) -> str:
+    """Return a text on one line and cut, for it may quote what a stranger sent."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _MAX_REASON else flat[: _MAX_REASON - 3] + "..."
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,7 @@ def open_reply(reply: Message | None) -> Message:
     if reply is None:
         raise RejectedReplyError("no reply before the round's deadline")
     if reply.has_error():
-        reason = " ".join(str(reply.error.reason or "").split())
-        raise RejectedReplyError(f"client error {reply.error.code}: {reason[:500]}")
+        raise RejectedReplyError(f"client error {reply.error.code}: {reply.error.reason or 'no reason given'}")
     return reply
 
 

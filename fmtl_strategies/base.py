@@ -48,6 +48,7 @@ class RoundSettings:
         upload_format: number format of updates on the wire.
         evaluate_every: score the models after every so many rounds (and after the last).
         timeout_seconds: deadline of a round, and time to live of its messages.
+        enrolment_seconds: how long a new node may take to say who it is.
         quorum: share of the clients asked whose good replies a round needs to be aggregated.
         max_update_norm: largest norm of a group's update that is believed.
     """
@@ -57,6 +58,7 @@ class RoundSettings:
     upload_format: NumberFormat = "bfloat16"
     evaluate_every: int = 1
     timeout_seconds: float = 3600.0
+    enrolment_seconds: float = 600.0
     quorum: float = 0.5
     max_update_norm: float = 1e6
 
@@ -182,8 +184,9 @@ class PersonalizedStrategy(Strategy):
 
     def enrol(self, grid: Grid) -> None:
         """Ask nodes that are new who they are, and bind those whose answer holds."""
-        asking = Asking(self.settings.experiment, self.settings.local, self.settings.timeout_seconds)
-        enrol(grid, self.roster, self.store, self.shared_kinds, asking)
+        settings = self.settings
+        asking = Asking(settings.experiment, settings.local, self.shared_kinds, settings.enrolment_seconds)
+        enrol(grid, self.roster, self.store, asking)
 
     def shared_groups(self, profile: ClientProfile) -> tuple[str, ...]:
         """Return the groups this client exchanges, encoder first, then by task."""

@@ -12,7 +12,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from pydantic import BaseModel
 
-from fmtl_strategies.admission import RejectedReplyError, open_reply, update_norm
+from fmtl_strategies.admission import RejectedReplyError, open_reply, shortened, update_norm
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import (
     PARAMETERS_RECORD,
@@ -38,11 +38,14 @@ class Asking:
     Attributes:
         experiment: name of the run across restarts.
         settings: what clients derive their starting model from.
-        timeout_seconds: how long an answer may take.
+        shared_kinds: kinds of groups the strategy exchanges.
+        timeout_seconds: how long an answer may take. A node that was refused, or gave no answer, is asked again after
+            ten times as long, so that one dead node delays rounds by a tenth at most.
     """
 
     experiment: str
     settings: LocalSettings
+    shared_kinds: Sequence[str]
     timeout_seconds: float
 
 
@@ -62,18 +65,17 @@ def exchange(
     return {node: replies.get(sent.message_id) for node, sent in metadata}
 
 
-def enrol(grid: Grid, roster: Roster, store: ParameterStore, shared_kinds: Sequence[str], asking: Asking) -> None:
+def enrol(grid: Grid, roster: Roster, store: ParameterStore, asking: Asking) -> None:
     """Ask every connected node that is not yet bound who it is; bind those whose answer holds.
 
     Args:
         grid: connection to the nodes.
         roster: receives the clients, and the reasons of those refused.
         store: receives a row for every shared group of a new client.
-        shared_kinds: kinds of groups the strategy exchanges.
         asking: how to ask.
     """
     alive = list(grid.get_node_ids())
-    strangers = roster.strangers(alive)
+    strangers = roster.strangers(alive, retry_seconds=10 * asking.timeout_seconds)
     if not strangers:
         return
     question = Question(experiment=asking.experiment, settings=asking.settings)
@@ -87,7 +89,7 @@ def enrol(grid: Grid, roster: Roster, store: ParameterStore, shared_kinds: Seque
             answers[node] = profile
         except (RejectedReplyError, MessageError, RosterError) as error:
             _refuse(roster, node, str(error))
-    _give_starts(grid, roster, store, shared_kinds, answers, asking)
+    _give_starts(grid, roster, store, answers, asking)
 
 
 def roster_nodes(roster: Roster, alive: Iterable[int]) -> list[int]:
@@ -103,14 +105,10 @@ def _check_not_claimed(profile: ClientProfile, others: Iterable[ClientProfile]) 
 
 
 def _give_starts(
-    grid: Grid,
-    roster: Roster,
-    store: ParameterStore,
-    kinds: Sequence[str],
-    answers: dict[int, ClientProfile],
-    asking: Asking,
+    grid: Grid, roster: Roster, store: ParameterStore, answers: dict[int, ClientProfile], asking: Asking
 ) -> None:
     """Fill the store for new clients: from rows that exist, else from the first client by name that has the group."""
+    kinds = asking.shared_kinds
     waiting = dict(sorted(answers.items(), key=lambda item: item[1].client))
     while waiting:
         wanted = _place_known_starts(store, kinds, waiting)
@@ -184,5 +182,6 @@ def _initial_arrays(reply: Message | None, profile: ClientProfile, groups: Seque
 
 
 def _refuse(roster: Roster, node: int, reason: str) -> None:
+    reason = shortened(reason)
     if roster.refuse(node, reason):
         log(logging.WARNING, "node %s refused: %s", node, reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable
 
 from fmtl_strategies.contract.profile import ClientProfile
@@ -18,10 +20,13 @@ class Roster:
         self.profiles: dict[str, ClientProfile] = {}
         self.refused: dict[int, str] = {}
         self._client_of_node: dict[int, str] = {}
+        self._refused_at: dict[int, float] = {}
 
-    def strangers(self, alive: Iterable[int]) -> list[int]:
-        """Return the connected nodes that have not been bound to a client, sorted."""
-        return sorted(node for node in alive if node not in self._client_of_node)
+    def strangers(self, alive: Iterable[int], retry_seconds: float) -> list[int]:
+        """Return the connected nodes to ask, sorted: not bound to a client, and not refused within the retry time."""
+        now = time.monotonic()
+        unbound = (node for node in alive if node not in self._client_of_node)
+        return sorted(n for n in unbound if now - self._refused_at.get(n, -math.inf) >= retry_seconds)
 
     def present(self, alive: Iterable[int]) -> list[tuple[str, int]]:
         """Return (client, node id) of every connected client, sorted by client name."""
@@ -55,9 +60,11 @@ class Roster:
         self._client_of_node[node_id] = profile.client
         self.profiles[profile.client] = profile
         self.refused.pop(node_id, None)
+        self._refused_at.pop(node_id, None)
 
     def refuse(self, node_id: int, reason: str) -> bool:
         """Remember why a node was refused; return True where the reason is new."""
+        self._refused_at[node_id] = time.monotonic()
         new = self.refused.get(node_id) != reason
         self.refused[node_id] = reason
         return new

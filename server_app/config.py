@@ -33,6 +33,7 @@ class RunConfig(BaseModel):
         upload_format: number format of updates: `bfloat16` or `float32`.
         evaluate_every: score the models after every so many rounds, and after the last.
         round_timeout: deadline of a round, seconds.
+        enrolment_timeout: how long a new node may take to say who it is, seconds.
         min_clients: clients that must be enrolled before the first round; 0 for every node that is connected.
         wait_for_clients: how long to wait for them, seconds.
         quorum: share of good replies a round needs.
@@ -60,6 +61,7 @@ class RunConfig(BaseModel):
     upload_format: NumberFormat = "bfloat16"
     evaluate_every: int = Field(default=1, ge=1)
     round_timeout: float = Field(default=3600.0, gt=0)
+    enrolment_timeout: float = Field(default=600.0, gt=0)
     min_clients: int = Field(default=0, ge=0)
     wait_for_clients: float = Field(default=600.0, gt=0)
     quorum: float = Field(default=0.5, gt=0, le=1)
@@ -88,6 +90,7 @@ class RunConfig(BaseModel):
             upload_format=self.upload_format,
             evaluate_every=self.evaluate_every,
             timeout_seconds=self.round_timeout,
+            enrolment_seconds=self.enrolment_timeout,
             quorum=self.quorum,
             max_update_norm=self.max_update_norm,
         )

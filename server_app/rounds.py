@@ -7,6 +7,7 @@ what it was at the checkpoint, and clients answer a repeated round with what the
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -47,10 +48,13 @@ def run_rounds(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, co
         RunFailedError: too few clients at the start, or too many skipped rounds in a row.
     """
     progress = _restore(strategy, folder)
+    if progress.round == config.num_server_rounds and progress.skipped_in_a_row >= config.max_skipped_rounds:
+        raise RunFailedError("the last rounds had too few good replies (max-skipped-rounds); nothing is left to resume")
     _wait_for_clients(strategy, grid, config)
     strategy.summary()
     for server_round in range(progress.round + 1, config.num_server_rounds + 1):
         log(logging.INFO, "[ROUND %s/%s]", server_round, config.num_server_rounds)
+        _wait_for_quorum(strategy, grid, config)
         messages = strategy.configure_train(server_round, ArrayRecord(), ConfigRecord(), grid)
         replies = grid.send_and_receive(messages, timeout=config.round_timeout)
         strategy.aggregate_train(server_round, replies)
@@ -111,6 +115,15 @@ def _wait_for_clients(strategy: PersonalizedStrategy, grid: Grid, config: RunCon
             reasons = "; ".join(sorted(set(refused))) or "none were refused"
             raise RunFailedError(f"{present} of {needed} clients could be enrolled; refused: {reasons}")
         time.sleep(1.0)
+
+
+def _wait_for_quorum(strategy: PersonalizedStrategy, grid: Grid, config: RunConfig) -> None:
+    """Give clients that lost their connection time to come back: a round sent to nobody helps nobody."""
+    needed = max(1, math.ceil(config.quorum * len(strategy.roster.profiles)))
+    deadline = time.monotonic() + config.wait_for_clients
+    while len(strategy.roster.present(grid.get_node_ids())) < needed and time.monotonic() < deadline:
+        time.sleep(1.0)
+        strategy.enrol(grid)
 
 
 def _why_skipped(record: RoundRecord, skipped: int) -> str:

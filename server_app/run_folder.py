@@ -89,6 +89,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             write_json(self.path / "config.json", config)
+            self.history_path.touch()
 
     def open(self) -> dict[str, Any]:
         """Open an existing run folder to resume it and return its config.
@@ -102,6 +103,8 @@ class RunFolder:
         if self.finished():
             raise RunFolderError(f"the run in {self.path} has finished; there is nothing to resume")
         self._take_lock()
+        # A run that failed before and goes on now is an unfinished one.
+        (self.path / "result.json").unlink(missing_ok=True)
         loaded: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
         return loaded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ _GPU_HINT = (
     "(client-resources-num-gpus = 1.0 or a fraction); on a site check the driver and that torch is a CUDA build; "
     "or set the client's device to cpu"
 )
+
+_MEMORY_WORDS = re.compile(r"out of memory|ALLOC_FAILED", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,10 @@ def clear_memory_errors(
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # cuBLAS, cuDNN and pinned memory report a full GPU as plain runtime errors.
+        if not isinstance(error, torch.OutOfMemoryError) and not _MEMORY_WORDS.search(str(error)):
+            raise
         if device.type == "cuda":
             torch.cuda.empty_cache()
         height, width = image_size

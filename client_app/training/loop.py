@@ -103,7 +103,6 @@ def _train_epoch(
     for batch in batches:
         images += len(batch["image"])
         rows.append(_train_step(learner, tasks, to_device(batch, learner.arithmetic.device)))
-    # Fetched once at the end: asking a GPU for a number makes it finish its queue first.
     return torch.stack(rows).cpu().to(torch.float64), images
 
 

@@ -55,7 +55,7 @@ class Counters(BaseModel):
     restored_round: int = Field(ge=0)
     completed_epochs: int = Field(ge=0)
     model: dict[str, str]
-    scaler: dict[str, float] = Field(default_factory=dict)
+    scaler: dict[str, int | float] = Field(default_factory=dict)
     request: str
 
 

@@ -76,16 +76,23 @@ def complete(values: RunConfig, app: Path, clients: int | None) -> int:
 
     Raises:
         ScenarioError: the scenario is unknown or has mistakes.
+        ValueError: a setting or a client's data is wrong, where the app is this checkout; others check for themselves.
     """
     scenario = str(values.get("scenario", ""))
     is_path = "/" in scenario or scenario.endswith((".yaml", ".yml"))
     if is_path:
         values["scenario"] = scenario = str(Path(scenario).expanduser().absolute())
-    if clients is None:
+    own_code = app == Path(__file__).resolve().parents[2]
+    if clients is None or own_code:
         from datasets.scenario import load_scenario
 
         in_app = app / "datasets" / "scenarios" / f"{scenario}.yaml"
-        clients = len(load_scenario(in_app if not is_path and in_app.is_file() else scenario).clients)
+        entries = load_scenario(in_app if not is_path and in_app.is_file() else scenario).clients
+        clients = len(entries) if clients is None else clients
+        if own_code:
+            from fmtl.precheck import check_settings
+
+            check_settings(values, entries[:clients])
     if values.get("min-clients") == 0:
         values["min-clients"] = clients
     return clients

@@ -102,6 +102,8 @@ class FlowerCommands:
     def status(self, run_id: str) -> RunStatus:
         """`flwr list`: how the run stands."""
         runs = self._json("list", CONNECTION, "--run-id", run_id)["runs"]
+        if not runs:
+            raise SimulationError(f"Flower's SuperLink knows no run {run_id}; it was started again or lost its state.")
         details = str(runs[0].get("status-details", ""))
         return RunStatus(str(runs[0]["status"]), "" if details == "N/A" else details)
 

@@ -35,11 +35,14 @@ def clear_disk_errors(place: Path) -> Iterator[None]:
 def whole_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder to write to; on success it replaces `target`, on failure it disappears.
 
-    The rename is atomic, so a reader sees the old folder or the complete new one, also after kill -9.
+    Both renames are atomic: after kill -9 a reader sees the old folder, none, or the complete new one, never a part.
+    What a killed process left beside the target is removed by the next one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in target.parent.glob(f".{target.name}.*.tmp"):
+        shutil.rmtree(left_over, ignore_errors=True)
     beside = target.parent / f".{target.name}.{os.getpid()}.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
+    replaced = target.parent / f".{target.name}.old.tmp"
     try:
         with clear_disk_errors(target):
             beside.mkdir()
@@ -48,11 +51,12 @@ def whole_folder(target: Path) -> Iterator[Path]:
                 _flush(path)
             _flush(beside)
             if target.exists():
-                shutil.rmtree(target)
+                os.replace(target, replaced)
             os.replace(beside, target)
             _flush(target.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

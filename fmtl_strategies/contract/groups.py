@@ -7,7 +7,7 @@ from typing import Literal
 
 GroupKind = Literal["encoder", "decoders", "heads"]
 
-_GROUP = re.compile(r"^(encoder|(?:decoders|heads)\.[a-z0-9_-]{1,64})$")
+_GROUP = re.compile(r"^(encoder|(?:decoders|heads)\.[A-Za-z0-9_-]{1,64})$")
 
 
 class GroupNameError(ValueError):

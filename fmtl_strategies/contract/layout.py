@@ -7,10 +7,11 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -24,7 +25,7 @@ class ArraySpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=256)
-    shape: tuple[int, ...] = Field(max_length=MAX_DIMENSIONS)
+    shape: tuple[Annotated[int, Field(ge=1)], ...] = Field(max_length=MAX_DIMENSIONS)
 
     @property
     def size(self) -> int:
@@ -38,6 +39,12 @@ class GroupLayout(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
     arrays: tuple[ArraySpec, ...] = Field(min_length=1, max_length=MAX_ARRAYS)
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> GroupLayout:
+        if len({spec.name for spec in self.arrays}) != len(self.arrays):
+            raise ValueError("a layout names an array twice")
+        return self
 
     @cached_property
     def size(self) -> int:

@@ -27,7 +27,7 @@ PARAMETERS_RECORD = "parameters"
 UPDATES_RECORD = "updates"
 MAX_TEXT_BYTES = 8_000_000
 
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+FiniteFloat = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
 
 
 class MessageError(ValueError):

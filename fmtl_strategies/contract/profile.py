@@ -14,6 +14,7 @@ MAX_VALUES_PER_CLIENT = 2_000_000_000
 MAX_EXAMPLES = 100_000_000
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+GroupName = Annotated[str, Field(pattern=r"^(encoder|(decoders|heads)\.[A-Za-z0-9_-]{1,64})$")]
 
 
 class TaskProfile(BaseModel):
@@ -39,9 +40,9 @@ class ClientProfile(BaseModel):
     train_examples: int = Field(ge=1, le=MAX_EXAMPLES)
     validation_examples: int = Field(ge=0, le=MAX_EXAMPLES)
     local_epochs: int = Field(ge=1, le=10_000)
-    groups: dict[str, GroupLayout]
+    groups: dict[GroupName, GroupLayout] = Field(max_length=129)
     weights_report: str = Field(max_length=2000)
-    versions: dict[str, str] = Field(max_length=32)
+    versions: dict[Name, Annotated[str, Field(max_length=64)]] = Field(max_length=32)
 
     @model_validator(mode="after")
     def _consistent(self) -> ClientProfile:

@@ -81,7 +81,7 @@ def instruction(upload_format: NumberFormat = "float32", **changes: object) -> I
 
 def test_a_client_says_who_it_is_without_saying_where_its_files_are(context: Context, tmp_path: Path) -> None:
     profile = describe(context)
-    assert (profile.client, profile.dataset, profile.task_names) == ("a", "procedural", ("semseg", "depth"))
+    assert (profile.client, profile.dataset, profile.task_names) == ("a", "procedural-indoor", ("semseg", "depth"))
     assert str(tmp_path) not in profile.model_dump_json()
 
 

@@ -159,7 +159,7 @@ def scenario(*clients: dict[str, object]) -> Scenario:
 
 
 def test_clients_without_shares_divide_their_pool_in_file_order() -> None:
-    other = entry("c", **{"data-seed": 1})
+    other = entry("c", **{"data-root": "elsewhere"})
     shares = [client.share for client in scenario(entry("a"), entry("b"), other).clients]
     assert shares == [Share(part=0, of=2), Share(part=1, of=2), Share(part=0, of=1)]
 
@@ -179,12 +179,32 @@ def test_shares_that_may_overlap_are_refused(first: dict[str, float], second: di
         scenario(entry("a", share=first), entry("b", share=second))
 
 
-def test_touching_fractions_and_other_seeds_are_accepted() -> None:
+def test_files_on_disk_are_one_pool_whatever_the_seed_or_the_spelling_of_the_path() -> None:
+    with pytest.raises(ValueError, match="same 'data-seed'; given: 0, 1"):
+        scenario(entry("a"), entry("b", **{"data-seed": 1}))
+    first, second = scenario(entry("a"), entry("b", **{"data-root": "nyud320/"})).clients
+    assert (first.share, second.share) == (Share(part=0, of=2), Share(part=1, of=2))
+
+
+def test_true_and_false_are_words_a_key_may_take() -> None:
+    assert (
+        ClientEntry.model_validate(entry("a", **{"allow-unmatched-weights": "true"})).allow_unmatched_weights == "true"
+    )
+    with pytest.raises(ValueError, match="'true' or 'false'"):
+        ClientEntry.model_validate(entry("a", **{"allow-unmatched-weights": "yes"}))
+
+
+def test_tasks_without_a_decoder_are_refused() -> None:
+    with pytest.raises(ValueError, match="instance cannot be trained yet"):
+        ClientEntry.model_validate(entry("a", tasks=["instance"], dataset="procedural"))
+
+
+def test_touching_fractions_and_other_roots_are_accepted() -> None:
     half = {"start": 0.0, "fraction": 0.5}
     clients = scenario(
         entry("a", share=half),
         entry("b", share={"start": 0.5, "fraction": 0.5}),
-        entry("c", share=half, **{"data-seed": 1}),
+        entry("c", share=half, **{"data-root": "elsewhere"}),
     ).clients
     assert len(clients) == 3
 

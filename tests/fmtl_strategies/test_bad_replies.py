@@ -65,6 +65,11 @@ def _huge_header() -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
+def _header(text: bytes) -> bytes:
+    text = text.ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
 def _count(value: Any) -> Callable[[Any, Any], Any]:
     return lambda body, _: report_with(body, train_examples=value)
 
@@ -82,6 +87,12 @@ BAD = {
     "10 int64": (_replace(lambda flat: flat.astype(np.int64)), "dtype is 'int64'"),
     "11 complex": (_replace(lambda flat: flat.astype(np.complex64)), "dtype is 'complex64'"),
     "12 header claiming 1e11 elements": (_raw(data=_huge_header()), "(100000000000,)"),
+    "12b header without a dtype": (
+        _raw(data=_header(b"{'descr': (), 'fortran_order': False, 'shape': (16,), }")),
+        "header",
+    ),
+    "12c header that nests too deep": (_raw(data=_header(b"{'shape': (" + b"-" * 90 + b"1,)}")), "header says"),
+    "12d header that never ends": (_raw(data=_header(b"'''")), "header says"),
     "13 count 1e9": (_count(10**9), "train_examples"),
     "13b count larger than announced": (_count(5000), "5000 training images"),
     "14 count NaN": (_count(float("nan")), "train_examples"),

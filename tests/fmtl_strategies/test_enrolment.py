@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_federation import ToyFederation, profile, settings, start_of
+from toy_federation import ToyFederation, profile, settings, start_of, update_of
 
+from fmtl_strategies.contract.layout import ArraySpec, GroupLayout
 from fmtl_strategies.fedavg import FedAvg
 from fmtl_strategies.fedper import FedPer
 from fmtl_strategies.local import Local
@@ -115,6 +116,40 @@ def test_spoilt_starting_parameters_refuse_that_client_and_another_provides_them
     assert strategy.record.participants == ["b"]
     assert any("starting parameters" in reason for reason in strategy.record.set_aside.values())
     np.testing.assert_array_equal(federation.received["b", 1]["encoder"], start_of("encoder", 16))
+
+
+def test_refused_node_is_not_asked_again_every_round() -> None:
+    federation = ToyFederation([profile("a", ["edge"]), profile("b", ["edge"])])
+    answer, asked = federation.answer, []
+
+    def refuse(message: Any, context: Any) -> Any:
+        if message.metadata.message_type == "query" and context.node_config["partition-id"] == 1:
+            asked.append(message)
+            raise ValueError("x" * 5000)
+        return answer(message, context)
+
+    federation.answer = refuse  # type: ignore[method-assign]
+    strategy, grid = FedPer(settings(rounds=3)), federation.grid()
+    for server_round in (1, 2, 3):
+        _train(strategy, grid, server_round)
+        (reason,) = strategy.record.set_aside.values()
+        assert len(reason) <= 600
+    assert len(asked) == 1
+
+
+def test_two_encoder_families_are_averaged_apart() -> None:
+    other = GroupLayout(arrays=(ArraySpec(name="stem.weight", shape=(5,)),))
+    profiles = [profile(c, ["edge"]) for c in "abcd"]
+    for i in (1, 3):
+        profiles[i] = profiles[i].model_copy(update={"groups": {**profiles[i].groups, "encoder": other}})
+    strategy = FedPer(settings())
+    _train(strategy, ToyFederation(profiles).grid(), 1)
+    rows = {c: strategy.store.parameters(RowKey(c, "encoder")) for c in "abcd"}
+    assert [len(rows[c]) for c in "abcd"] == [16, 5, 16, 5]
+    for one, two, size in (("a", "c", 16), ("b", "d", 5)):
+        mean = (update_of(one, "encoder", 1, size) + update_of(two, "encoder", 1, size)) / 2
+        np.testing.assert_allclose(rows[one], start_of("encoder", size) + mean, rtol=1e-6)
+        np.testing.assert_array_equal(rows[one], rows[two])
 
 
 def test_order_of_nodes_changes_nothing() -> None:

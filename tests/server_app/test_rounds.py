@@ -148,6 +148,33 @@ def test_run_killed_in_a_round_and_resumed_ends_with_the_same_bits(
     assert history[0] == history[1]
 
 
+def test_run_that_failed_in_its_last_rounds_does_not_become_a_success_by_resuming(tmp_path: Path) -> None:
+    absent = {name: {3, 4} for name in "abc"}
+    with pytest.raises(RunFailedError):
+        run(_federation(absent=absent).grid(), _config(max_skipped_rounds=2), {}, tmp_path / "run")
+    with pytest.raises(RunFailedError, match="nothing is left to resume"):
+        run(_federation().grid(), _config(max_skipped_rounds=2, resume=True), {}, tmp_path / "run")
+    assert json.loads((tmp_path / "run/result.json").read_text())["status"] == "failed"
+
+
+def test_resumed_run_has_no_result_until_it_ends(tmp_path: Path) -> None:
+    absent = {name: {2, 3} for name in "abc"}
+    with pytest.raises(RunFailedError):
+        run(_federation(absent=absent).grid(), _config(max_skipped_rounds=2), {}, tmp_path / "run")
+    federation = _federation()
+    answer, seen = federation.answer, []
+
+    def look(message: Any, context: Any) -> Any:
+        seen.append((tmp_path / "run/result.json").exists())
+        return answer(message, context)
+
+    federation.answer = look  # type: ignore[method-assign]
+    run(federation.grid(), _config(max_skipped_rounds=2, resume=True), {}, tmp_path / "run")
+    assert seen
+    assert not any(seen)
+    assert (tmp_path / "run/result.json").exists()
+
+
 def test_resume_refuses_other_settings_and_finished_runs_and_empty_folders(tmp_path: Path) -> None:
     federation = _federation(absent={name: {1, 2, 3} for name in "abc"})
     with pytest.raises(RunFailedError):

@@ -50,5 +50,10 @@ def test_memory_error_says_what_to_lower_and_other_errors_pass() -> None:
     advice = r"client a: cpu .* batch-size 8 and image-size \[64, 96\]\. Lower"
     with pytest.raises(DeviceMemoryError, match=advice), clear_memory_errors("a", 8, (64, 96), device):
         raise torch.OutOfMemoryError
+    for words in ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED"):
+        with pytest.raises(DeviceMemoryError, match=advice), clear_memory_errors("a", 8, (64, 96), device):
+            raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="shapes do not fit"), clear_memory_errors("a", 8, (64, 96), device):
+        raise RuntimeError("shapes do not fit")
     with pytest.raises(KeyError), clear_memory_errors("a", 8, (64, 96), device):
         raise KeyError

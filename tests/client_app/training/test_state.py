@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from client_app.training.errors import StateError
 from client_app.training.state import Answer, ClientState, Counters, StateFolder
@@ -128,3 +129,20 @@ def test_a_half_written_folder_is_not_a_state(folder: StateFolder) -> None:
     (folder.path / ".round-00002.77.tmp").mkdir()
     assert folder.rounds() == [1]
     assert folder.restore(before=3).state.counters.round == 1  # type: ignore[union-attr]
+
+
+def test_state_of_the_loss_scaler_survives_the_way_to_disk() -> None:
+    scaler = torch.amp.GradScaler("cpu", enabled=True)
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimiser = torch.optim.SGD([weight], 0.1)
+    scaler.scale(weight.sum()).backward()
+    scaler.step(optimiser)
+    scaler.update()
+    counters = Counters(round=1, restored_round=0, completed_epochs=1, model={}, scaler=scaler.state_dict(), request="")
+    restored = torch.amp.GradScaler("cpu", enabled=True)
+    restored.load_state_dict(Counters.model_validate_json(counters.model_dump_json()).scaler)
+    restored.scale(weight.sum()).backward()
+    restored.step(optimiser)
+    restored.update()
+    assert restored.state_dict()["_growth_tracker"] == 2
+    assert restored.state_dict()["growth_interval"] == scaler.state_dict()["growth_interval"]

@@ -74,7 +74,13 @@ def _object_array() -> bytes:
             "holds 2 bytes of values",
         ),
         (Array("float32", (4,), "numpy.ndarray", _object_array()), "header says|npy format"),
-        (Array("float32", (4,), "numpy.ndarray", b"0" * 10_000), "at most"),
+        (Array("float32", (4,), "numpy.ndarray", b"0" * 10_000), "npy format"),
+        (
+            Array("float32", (4,), "numpy.ndarray", _npy("{'descr': (), 'fortran_order': False, 'shape': (4,), }")),
+            "header says",
+        ),
+        (Array("float32", (4,), "numpy.ndarray", _npy("{'shape': (" + "-" * 80 + "1,)}")), "header says"),
+        (Array("float32", (4,), "numpy.ndarray", _npy("'''")), "header says"),
     ],
 )
 def test_array_that_is_not_what_it_should_be_is_refused(array: Array, said: str) -> None:
