@@ -119,6 +119,7 @@ class ProcessTree:
         while True:
             self._reap()
             if not self.alive():
+                self._reap()  # what ended since the line before last, and so was not alive, still wants collecting
                 return True
             if time.monotonic() > deadline:
                 return False
