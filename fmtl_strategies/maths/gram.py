@@ -17,7 +17,7 @@ from fmtl_strategies.maths.rows import (
 )
 
 # Larger blocks mean fewer parallel regions, which matters on a busy machine; smaller ones leave the cache sooner.
-GRAM_COLUMNS = 262_144
+GRAM_COLUMNS = 1_048_576
 SLICE_COLUMNS = 4_096
 EXTRA_COLUMNS = 65_536
 FLOAT64_COLUMNS = 65_536
