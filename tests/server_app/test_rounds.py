@@ -21,6 +21,19 @@ def _federation(**changes: Any) -> ToyFederation:
     return ToyFederation(profiles, **changes)
 
 
+def _federation_without_data_of_b() -> ToyFederation:
+    federation = _federation()
+    answer = federation.answer
+
+    def broken(message: Any, context: Any) -> Any:
+        if context.node_config["partition-id"] == 1:
+            raise FileNotFoundError("data-root = '/nowhere' does not exist")
+        return answer(message, context)
+
+    federation.answer = broken  # type: ignore[method-assign]
+    return federation
+
+
 def _config(**changes: Any) -> RunConfig:
     return RunConfig(**{"strategy": "fedavg", "num_server_rounds": 4, "upload_format": "float32", **changes})
 
@@ -84,29 +97,13 @@ def test_run_fails_with_the_reason_after_the_set_number_of_skipped_rounds(tmp_pa
 
 @pytest.mark.parametrize("min_clients", [0, 3])
 def test_client_that_cannot_start_fails_the_run_at_once_with_its_reason(tmp_path: Path, min_clients: int) -> None:
-    federation = _federation()
-    answer = federation.answer
-
-    def broken(message: Any, context: Any) -> Any:
-        if context.node_config["partition-id"] == 1:
-            raise FileNotFoundError("data-root = '/nowhere' does not exist")
-        return answer(message, context)
-
-    federation.answer = broken  # type: ignore[method-assign]
+    federation = _federation_without_data_of_b()
     with pytest.raises(RunFailedError, match="2 of 3 clients.*data-root = '/nowhere'"):
         run(federation.grid(), _config(min_clients=min_clients), {}, tmp_path / "run")
 
 
 def test_run_goes_on_without_a_refused_client_when_fewer_are_asked_for(tmp_path: Path) -> None:
-    federation = _federation()
-    answer = federation.answer
-
-    def broken(message: Any, context: Any) -> Any:
-        if context.node_config["partition-id"] == 1:
-            raise FileNotFoundError("data-root = '/nowhere' does not exist")
-        return answer(message, context)
-
-    federation.answer = broken  # type: ignore[method-assign]
+    federation = _federation_without_data_of_b()
     result = run(federation.grid(), _config(min_clients=2), {}, tmp_path / "run")
     assert set(result["clients"]) == {"a", "c"}
     lines = RunFolder(tmp_path / "run").history()
