@@ -81,7 +81,7 @@ def _cut(order: npt.NDArray[np.int_], parts: int, what: str) -> list[Indices]:
     return [part.astype(np.int64) for part in np.array_split(order, parts)]
 
 
-def disjoint_part(n: int, part: int, of: int, seed: int) -> Indices:
+def disjoint_part(n: int, part: int, of: int, seed: int, after: Sequence[int] = ()) -> Indices:
     """One of ``of`` nearly equal parts of a seeded shuffle of ``n`` images.
 
     Parts of the same ``n``, ``of`` and ``seed`` are disjoint and cover everything; sizes differ by one at most, the
@@ -92,6 +92,7 @@ def disjoint_part(n: int, part: int, of: int, seed: int) -> Indices:
         part: which part, from 0.
         of: number of parts.
         seed: seed of the shuffle.
+        after: lengths of the lists that the same random state shuffles before.
 
     Returns:
         Indices in shuffled order, so that the first k of them are a random choice.
@@ -101,10 +102,10 @@ def disjoint_part(n: int, part: int, of: int, seed: int) -> Indices:
     """
     if not 0 <= part < of:
         raise ValueError(f"part = {part} of {of} does not exist; parts count from 0 to {of - 1}.")
-    return _cut(np.random.RandomState(seed).permutation(n), of, "share")[part]
+    return _cut(_shuffled(n, seed, after), of, "share")[part]
 
 
-def fraction_part(n: int, start: float, fraction: float, seed: int) -> Indices:
+def fraction_part(n: int, start: float, fraction: float, seed: int, after: Sequence[int] = ()) -> Indices:
     """The images between two fractions of a seeded shuffle of ``n`` images.
 
     A border at fraction f lies at index round(f n), wherever it is seen from, so touching fractions are disjoint.
@@ -114,6 +115,7 @@ def fraction_part(n: int, start: float, fraction: float, seed: int) -> Indices:
         start: where the part begins, 0 <= start < 1.
         fraction: its length, start + fraction <= 1.
         seed: seed of the shuffle.
+        after: lengths of the lists that the same random state shuffles before.
 
     Returns:
         Indices in shuffled order.
@@ -127,4 +129,11 @@ def fraction_part(n: int, start: float, fraction: float, seed: int) -> Indices:
     first, last = (round(min(border, 1.0) * n) for border in (start, start + fraction))
     if last <= first:
         raise ValueError(f"share: a fraction of {fraction} of {n} images holds no image; give a larger fraction.")
-    return np.random.RandomState(seed).permutation(n)[first:last].astype(np.int64)
+    return _shuffled(n, seed, after)[first:last].astype(np.int64)
+
+
+def _shuffled(n: int, seed: int, after: Sequence[int]) -> npt.NDArray[np.int_]:
+    state = np.random.RandomState(seed)
+    for length in after:
+        state.permutation(length)
+    return state.permutation(n)

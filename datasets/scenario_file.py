@@ -47,18 +47,27 @@ class ScenarioText:
 
     def where(self, *keys: str | int) -> str:
         """``file:line`` of a key path, or of the nearest enclosing one that has a line."""
+        line = self.line(*keys)
+        return f"{self.path}:{line}" if line else str(self.path)
+
+    def line(self, *keys: str | int) -> int:
+        """The line of a key path, or of the nearest enclosing one that has a line; 0 where none has."""
         for length in range(len(keys), -1, -1):
             line = self.lines.get(tuple(keys[:length]))
             if line is not None:
-                return f"{self.path}:{line}"
-        return str(self.path)
+                return line
+        return 0
 
 
-def read_scenario_text(path: Path) -> ScenarioText:
+def read_scenario_text(
+    path: Path, kind: str = "scenario file", keys: str = "name, description and clients"
+) -> ScenarioText:
     """Parse a YAML file whose top level is a mapping.
 
     Args:
         path: the file.
+        kind: what the file is, for messages.
+        keys: its main keys, for messages.
 
     Returns:
         Its content together with line numbers.
@@ -77,9 +86,9 @@ def read_scenario_text(path: Path) -> ScenarioText:
         finally:
             loader.dispose()
     except OSError as error:
-        raise ScenarioError(f"{path}: cannot read this scenario file: {error.strerror}.") from error
+        raise ScenarioError(f"{path}: cannot read this {kind}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise ScenarioError(f"{path}: a scenario file is UTF-8 text, this one is not ({error.reason}).") from error
+        raise ScenarioError(f"{path}: a {kind} is UTF-8 text, this one is not ({error.reason}).") from error
     except RecursionError as error:
         raise ScenarioError(
             f"{path}: a value of this file contains itself (an alias inside its own anchor)."
@@ -88,8 +97,7 @@ def read_scenario_text(path: Path) -> ScenarioText:
         raise ScenarioError(f"{path}: this is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ScenarioError(
-            f"{path}: a scenario file is a mapping with the keys name, description and clients; "
-            f"its top level is {type(content).__name__}."
+            f"{path}: a {kind} is a mapping with the keys {keys}; its top level is {type(content).__name__}."
         )
     return ScenarioText(path, content, lines)
 

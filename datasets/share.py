@@ -34,12 +34,15 @@ class Share(StrictModel):
         of: into how many equal parts the shuffled list of images is cut.
         start: where the part begins, as a fraction of the shuffled list.
         fraction: how long it is, as a fraction of the list.
+        after: lengths of lists that are shuffled before this one from the same seed. The published code shuffles all
+            its data sets with one random state, so the part of a second data set depends on the length of the first.
     """
 
     part: Whole | None = None
     of: Count | None = None
     start: Annotated[float, Field(ge=0, lt=1)] | None = None
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    after: tuple[Count, ...] = ()
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -57,9 +60,11 @@ class Share(StrictModel):
     def overlaps(self, other: Share) -> bool:
         """Whether two shares of the same list have images in common.
 
-        Two shares of different form, or cut into different numbers of parts, count as overlapping: rounding decides
-        their borders, so they cannot be promised to be disjoint.
+        Two shares of different form, cut into different numbers of parts or from different shuffles, count as
+        overlapping: they cannot be promised to be disjoint.
         """
+        if self.after != other.after:
+            return True
         if self.part is not None and other.part is not None:
             return self.of != other.of or self.part == other.part
         if self.start is None or other.start is None or self.fraction is None or other.fraction is None:

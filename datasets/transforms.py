@@ -18,8 +18,10 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as geometry
 
 from datasets.colour import distort_colours, normalise
-from datasets.conventions import CLASS_TASKS, ID_TASKS, IGNORE, Sample
-from datasets.memory import resize_labels, scale_keypoints
+from datasets.conventions import CLASS_TASKS, IGNORE, Sample
+from datasets.edge_annotators import EDGE_ANNOTATORS, UNKNOWN
+from datasets.nearest import nearest_pixels
+from datasets.objects import ObjectLabel
 
 AugmentKind = Literal["none", "flip", "reference"]
 Normalisation = Literal["imagenet", "half"]
@@ -29,9 +31,6 @@ EvaluationTransform = Callable[[Sample], Sample]
 SCALE_RANGE = (0.5, 2.0)
 CROP_RETRIES = 10
 CAT_MAX_RATIO = 0.75
-
-COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
-"""For each of the 17 COCO keypoints, the one it becomes in a mirror (left and right change places)."""
 
 
 def uniform(generator: Generator, low: float, high: float) -> float:
@@ -53,11 +52,10 @@ def flip(sample: Sample) -> Sample:
     Returns:
         A new sample; flipping it again gives the first one back.
     """
-    width = sample["image"].shape[-1]
     flipped: Sample = {}
     for key, value in sample.items():
-        if key == "keypoints":
-            flipped[key] = _flip_keypoints(value, width)
+        if isinstance(value, ObjectLabel):
+            flipped[key] = value.flipped()
         elif isinstance(value, tv_tensors.TVTensor):
             flipped[key] = geometry.horizontal_flip(value)
         else:
@@ -66,13 +64,6 @@ def flip(sample: Sample) -> Sample:
         sign = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
         flipped["normals"] = tv_tensors.Mask(flipped["normals"].as_subclass(Tensor) * sign)
     return flipped
-
-
-def _flip_keypoints(keypoints: Tensor, width: int) -> Tensor:
-    mirrored = keypoints[:, COCO_FLIP, :].clone()
-    labelled = mirrored[..., 2] > 0
-    mirrored[..., 0] = torch.where(labelled, width - 1 - mirrored[..., 0], mirrored[..., 0])
-    return mirrored
 
 
 def rescale(sample: Sample, factor: float) -> Sample:
@@ -92,11 +83,11 @@ def rescale(sample: Sample, factor: float) -> Sample:
         if key == "image":
             # Without antialiasing, as the bilinear resizing of OpenCV that the published chain uses.
             scaled[key] = geometry.resize(value, list(size), InterpolationMode.BILINEAR, antialias=False)
-        elif key == "keypoints":
-            scaled[key] = scale_keypoints(value, size[0] / height, size[1] / width)
+        elif isinstance(value, ObjectLabel):
+            scaled[key] = value.resized(size)
         elif isinstance(value, tv_tensors.Mask):
-            label = resize_labels(value, size)
-            scaled[key] = tv_tensors.Mask(label.as_subclass(Tensor) / factor) if key == "depth" else label
+            label = nearest_pixels(value, size)
+            scaled[key] = tv_tensors.Mask(label / factor if key == "depth" else label)
         else:
             scaled[key] = value
     return scaled
@@ -151,7 +142,7 @@ def _cut(value: Tensor, window: Window) -> Tensor:
 
 
 def crop(sample: Sample, window: Window) -> Sample:
-    """Cut a window out of the image and all labels; keypoints outside it become unlabelled.
+    """Cut a window out of the image and all labels; objects outside it are dropped.
 
     Args:
         sample: image and labels before collation.
@@ -162,11 +153,8 @@ def crop(sample: Sample, window: Window) -> Sample:
     """
     cropped: Sample = {}
     for key, value in sample.items():
-        if key == "keypoints":
-            moved = _move_keypoints(value, -window.top, -window.left)
-            x, y = moved[..., 0], moved[..., 1]
-            inside = (x >= -0.5) & (x < window.width - 0.5) & (y >= -0.5) & (y < window.height - 0.5)
-            cropped[key] = moved * inside[..., None].to(moved.dtype)
+        if isinstance(value, ObjectLabel):
+            cropped[key] = value.cropped(window.top, window.left, window.height, window.width)
         elif isinstance(value, tv_tensors.TVTensor):
             cropped[key] = geometry.crop(value, window.top, window.left, window.height, window.width)
         else:
@@ -174,16 +162,10 @@ def crop(sample: Sample, window: Window) -> Sample:
     return cropped
 
 
-def _move_keypoints(keypoints: Tensor, down: float, right: float) -> Tensor:
-    moved = keypoints.clone()
-    labelled = (keypoints[..., 2] > 0).to(keypoints.dtype)
-    moved[..., 0] += right * labelled
-    moved[..., 1] += down * labelled
-    return moved
-
-
 def pad(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Pad to a size, the image in the centre: image 0, classes 255, normals, depth and identifiers 0.
+    """Pad to a size, the image in the centre: image 0, classes 255, normals and depth 0, annotators' edges -1.
+
+    Objects move with the image.
 
     Args:
         sample: image (already normalised, so that 0 is its mean) and labels.
@@ -207,13 +189,19 @@ def pad(sample: Sample, size: tuple[int, int]) -> Sample:
         return dict(sample)
     padded: Sample = {}
     for key, value in sample.items():
-        if key == "keypoints":
-            padded[key] = _move_keypoints(value, top, left)
+        if isinstance(value, ObjectLabel):
+            padded[key] = value.padded(top, left, size)
         elif isinstance(value, tv_tensors.TVTensor):
-            padded[key] = geometry.pad(value, borders, fill=IGNORE if key in CLASS_TASKS else 0)
+            padded[key] = geometry.pad(value, borders, fill=_border_value(key))
         else:
             padded[key] = value
     return padded
+
+
+def _border_value(key: str) -> int:
+    if key == EDGE_ANNOTATORS:
+        return UNKNOWN
+    return IGNORE if key in CLASS_TASKS else 0
 
 
 def mark_ignored(sample: Sample) -> Sample:
@@ -250,6 +238,8 @@ def training_transform(kind: AugmentKind, size: tuple[int, int], normalisation: 
 
     def transform(sample: Sample, generator: Generator) -> Sample:
         """Apply the chain once, with draws from the generator."""
+        # The drawings of single annotators serve scoring only, and random scaling would break their thin lines.
+        sample = {key: value for key, value in sample.items() if key != EDGE_ANNOTATORS}
         if kind == "reference":
             sample = rescale(sample, uniform(generator, *SCALE_RANGE))
             sample = crop(sample, draw_window(sample, size, generator))
@@ -286,9 +276,9 @@ def to_batch(samples: list[Sample]) -> dict[str, Any]:
         samples: at least one; all with the same keys and sizes.
 
     Returns:
-        ``image`` float32 (B, 3, H, W); class and identifier maps int64 (B, H, W); ``normals`` float32 (B, 3, H, W);
-        ``depth`` and ``edge`` float32 (B, 1, H, W), edges with 255 = ignore; ``keypoints`` and ``instance_classes`` as
-        lists with one tensor for each image.
+        ``image`` float32 (B, 3, H, W); class maps int64 (B, H, W); ``normals`` float32 (B, 3, H, W); ``depth`` and
+        ``edge`` float32 (B, 1, H, W), edges with 255 = ignore; ``edge-annotators`` int32 (B, H, W); object labels as
+        lists with one for each image.
 
     Raises:
         ValueError: no samples, different keys, or an image that was not normalised.
@@ -303,9 +293,9 @@ def to_batch(samples: list[Sample]) -> dict[str, Any]:
 
 
 def _collate(key: str, values: list[Any]) -> Any:
-    if key in ("keypoints", "instance_classes"):
+    if isinstance(values[0], ObjectLabel):
         return values
     stacked = torch.stack([value.as_subclass(Tensor) for value in values])
     if key == "edge":
         return stacked[:, None].float()
-    return stacked.long() if key in CLASS_TASKS | ID_TASKS else stacked
+    return stacked.long() if key in CLASS_TASKS else stacked

@@ -34,6 +34,9 @@ WALL, FLOOR, OVERHEAD, OPENING, COVER, TABLE, SEAT, CABINET, BED, LAMP, BALL, PL
 FIRST_THING = TABLE
 """Classes from here on are countable things; the ones before are background surfaces (stuff)."""
 
+THING_CLASSES: tuple[str, ...] = SEMSEG_CLASSES[FIRST_THING:]
+"""Classes of the instance label, in semantic order; panoptic classes are these and then the background ones."""
+
 STUFF_CLASSES: tuple[str, ...] = ("things", "wall", "floor", "overhead", "opening", "cover")
 """Classes of the stuff label: index 0 for every thing, then the background classes in semantic order
 (the convention of Panoptic-FPN, Kirillov et al. 2019, and of detectron2's COCO stuff labels)."""

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from datasets.conventions import TASKS, Sample
+from datasets.conventions import OBJECT_TASKS, PANOPTIC_THINGS, TASKS, Sample
+from datasets.objects import ObjectLabel
 from datasets.procedural import classes
 from datasets.procedural.labels import Labels
 from datasets.procedural.layout import draw_scene
+from datasets.procedural.object_labels import object_label
 from datasets.procedural.raster import rasterise
 from datasets.procedural.shading import shade
 
@@ -34,7 +36,8 @@ class ProceduralScenes:
     Attributes:
         name: "procedural/<domain>".
         tasks: the tasks asked for.
-        num_classes: number of classes of semseg, parts and stuff.
+        class_names: names of the classes, in the order of their indices.
+        num_classes: class counts as ``datasets.conventions`` describes them.
     """
 
     num_classes: Mapping[str, int] = MappingProxyType(
@@ -42,6 +45,19 @@ class ProceduralScenes:
             "semseg": len(classes.SEMSEG_CLASSES),
             "parts": len(classes.PART_CLASSES),
             "stuff": len(classes.STUFF_CLASSES),
+            "instance": len(classes.THING_CLASSES),
+            "panoptic": len(classes.SEMSEG_CLASSES),
+            PANOPTIC_THINGS: len(classes.THING_CLASSES),
+        }
+    )
+
+    class_names: Mapping[str, tuple[str, ...]] = MappingProxyType(
+        {
+            "semseg": classes.SEMSEG_CLASSES,
+            "parts": classes.PART_CLASSES,
+            "stuff": classes.STUFF_CLASSES,
+            "instance": classes.THING_CLASSES,
+            "panoptic": classes.THING_CLASSES + classes.SEMSEG_CLASSES[: classes.FIRST_THING],
         }
     )
 
@@ -85,7 +101,7 @@ class ProceduralScenes:
         return len(self._indices)
 
     def __getitem__(self, i: int) -> Sample:
-        """Sample i: "image" plus one key per task, and "instance_classes" with "instance" or "panoptic".
+        """Sample i: "image" plus one key per task.
 
         Raises:
             IndexError: i is outside the data set.
@@ -108,10 +124,10 @@ class ProceduralScenes:
         labels = Labels(scene, primitives, buffers, camera)
         sample: Sample = {"image": tv_tensors.Image(torch.from_numpy(image))}
         for task in self.tasks:
-            values = torch.from_numpy(np.ascontiguousarray(getattr(labels, task)))
-            sample[task] = values if task == "keypoints" else tv_tensors.Mask(values)
-        if "instance" in self.tasks or "panoptic" in self.tasks:
-            sample["instance_classes"] = torch.from_numpy(labels.instance_classes.astype(np.int64))
+            if task in OBJECT_TASKS:
+                sample[task] = object_label(task, labels)
+            else:
+                sample[task] = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(getattr(labels, task))))
         return sample
 
     def _remember(self, index: int, sample: Sample) -> None:
@@ -130,11 +146,20 @@ def scene_generator(seed: int, domain: str, index: int) -> np.random.Generator:
 
 
 def _bytes(sample: Sample) -> int:
-    return sum(value.numel() * value.element_size() for value in sample.values())
+    return sum(label_bytes(value) for value in sample.values())
+
+
+def label_bytes(value: Any) -> int:
+    """Memory of an image or label, in bytes."""
+    if isinstance(value, ObjectLabel):
+        return sum(label_bytes(part) for part in vars(value).values() if isinstance(part, torch.Tensor))
+    return int(value.numel() * value.element_size())
 
 
 def _copy(value: Any) -> Any:
-    """A copy of a tensor that keeps its tv_tensor type."""
+    """A copy that keeps the type of a tv_tensor."""
+    if isinstance(value, ObjectLabel):
+        return value.clone()
     copied = value.detach().clone()
     return tv_tensors.wrap(copied, like=value) if isinstance(value, tv_tensors.TVTensor) else copied
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 from torchvision import tv_tensors
 
 from datasets.conventions import IGNORE, NYUD_TASKS, Sample
+from datasets.matlab import read_variable
+from datasets.source import DataLayoutError
 
 Array = npt.NDArray[Any]
 Decoder = Callable[[Path], Array]
@@ -50,7 +50,8 @@ def _rgb(path: Path) -> Array:
 
 def _classes(labels: Array) -> Array:
     """Labels 1..40 to class indices 0..39; 0 (background or void) to ``IGNORE``."""
-    if labels.min() < 0 or labels.max() > 40:
+    # Written so that a value that is no number is refused too.
+    if not (labels.min() >= 0 and labels.max() <= 40):
         raise ValueError(f"labels go from {labels.min()} to {labels.max()}, expected 0 to 40")
     return np.where(labels == 0, IGNORE, labels.astype(np.int64) - 1).astype(np.uint8)
 
@@ -60,7 +61,7 @@ def _classes_png(path: Path) -> Array:
 
 
 def _classes_mat(path: Path) -> Array:
-    return _classes(_mat(path, "segmentation"))
+    return _classes(_matrix(path, "segmentation"))
 
 
 def _classes_without_40(path: Path) -> Array:
@@ -103,7 +104,7 @@ def _depth_npy(path: Path) -> Array:
 
 
 def _depth_mat(path: Path) -> Array:
-    return _metres(_mat(path, "depth"))
+    return _metres(_matrix(path, "depth"))
 
 
 def _depth_code(path: Path) -> Array:
@@ -111,11 +112,11 @@ def _depth_code(path: Path) -> Array:
     return ((_pixels(path).astype(np.float32) + 0.5) / 25.5).astype(np.float32)
 
 
-def _mat(path: Path, variable: str) -> Array:
-    content = loadmat(path, variable_names=[variable])
-    if variable not in content:
-        raise ValueError(f"this MATLAB file has no variable '{variable}'")
-    return np.asarray(content[variable])
+def _matrix(path: Path, variable: str) -> Array:
+    matrix = read_variable(path, variable)
+    if matrix.ndim != 2 or not matrix.size or matrix.dtype.kind not in "uif":
+        raise ValueError(f"'{variable}' is {matrix.dtype} of shape {matrix.shape}, expected a matrix of numbers")
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ VARIANTS: tuple[Variant, ...] = (
 )
 
 
-class NyudLayoutError(FileNotFoundError):
+class NyudLayoutError(DataLayoutError):
     """A folder that is none of the known NYUD-v2 packages, or not all of one."""
 
 
@@ -337,7 +338,7 @@ class Nyud:
         path = self.variant.path(self.root, kind, self.ids[index])
         try:
             return self.variant.files[kind][1](path)
-        except (OSError, EOFError, ValueError, MatReadError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise ValueError(
                 f"{path}: cannot be read as {kind} of the variant {self.variant.name}: {error}. "
                 f"Restore this file from the package."

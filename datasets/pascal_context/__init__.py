@@ -1,0 +1,1 @@
+"""PASCAL-Context with labels for five tasks."""
