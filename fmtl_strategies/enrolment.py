@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,15 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from pydantic import BaseModel
 
-from fmtl_strategies.admission import RejectedReplyError, open_reply, shortened, update_norm
+from fmtl_strategies.admission import (
+    NodeAwayError,
+    RejectedReplyError,
+    check_variances,
+    open_reply,
+    shortened,
+    update_norm,
+)
+from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import (
     PARAMETERS_RECORD,
@@ -27,6 +35,7 @@ from fmtl_strategies.contract.messages import (
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.wire import WireError, decode_flat
+from fmtl_strategies.exchange import send_and_collect
 from fmtl_strategies.pools import ParameterStore, RowKey
 from fmtl_strategies.roster import Roster, RosterError
 
@@ -39,6 +48,8 @@ class Asking:
         experiment: name of the run across restarts.
         settings: what clients derive their starting model from.
         shared_kinds: kinds of groups the strategy exchanges.
+        start_for: what a client's group starts from, (D,) float32; None where the client itself has to provide it.
+        expected_names: which client a node has to be, by node id; None where any node may be any client.
         timeout_seconds: how long an answer may take. A node that was refused, or gave no answer, is asked again after
             ten times as long, so that one dead node delays rounds by a tenth at most.
     """
@@ -46,11 +57,16 @@ class Asking:
     experiment: str
     settings: LocalSettings
     shared_kinds: Sequence[str]
+    start_for: Callable[[ClientProfile, str], FloatArray | None]
+    expected_names: Callable[[], Mapping[int, str] | None]
     timeout_seconds: float
 
 
 def exchange(
-    grid: Grid, bodies: Mapping[int, tuple[str, BaseModel]], timeout_seconds: float
+    grid: Grid,
+    bodies: Mapping[int, tuple[str, BaseModel]],
+    timeout_seconds: float,
+    profiles: Mapping[int, ClientProfile] | None = None,
 ) -> dict[int, Message | None]:
     """Send one message to each node and return the replies by node, None where none came.
 
@@ -61,7 +77,8 @@ def exchange(
         for node, (message_type, text) in sorted(bodies.items())
     ]
     metadata = [(message.metadata.dst_node_id, message.metadata) for message in messages]
-    replies = {r.metadata.reply_to_message_id: r for r in grid.send_and_receive(messages, timeout=timeout_seconds)}
+    collected = send_and_collect(grid, messages, timeout_seconds, profiles=profiles)
+    replies = {reply.metadata.reply_to_message_id: reply for reply in collected}
     return {node: replies.get(sent.message_id) for node, sent in metadata}
 
 
@@ -81,20 +98,33 @@ def enrol(grid: Grid, roster: Roster, store: ParameterStore, asking: Asking) -> 
     question = Question(experiment=asking.experiment, settings=asking.settings)
     replies = exchange(grid, dict.fromkeys(strangers, (MessageType.QUERY, question)), asking.timeout_seconds)
     answers: dict[int, ClientProfile] = {}
+    names = asking.expected_names()
     for node, reply in replies.items():
         try:
             profile = read_text(open_reply(reply).content, ClientProfile)
+            _check_own_name(node, profile, names)
             roster.check(node, profile, [*roster_nodes(roster, alive), *answers])
             _check_not_claimed(profile, answers.values())
             answers[node] = profile
         except (RejectedReplyError, MessageError, RosterError) as error:
-            _refuse(roster, node, str(error))
+            _refuse(roster, node, error)
     _give_starts(grid, roster, store, answers, asking)
 
 
 def roster_nodes(roster: Roster, alive: Iterable[int]) -> list[int]:
     """Return the connected nodes already bound to a client."""
     return [node for _, node in roster.present(alive)]
+
+
+def _check_own_name(node: int, profile: ClientProfile, names: Mapping[int, str] | None) -> None:
+    """Refuse a node that claims another name than the one its key was registered for."""
+    if names is None or names.get(node) == profile.client:
+        return
+    known = f"belongs to site {names[node]!r}" if node in names else "belongs to no registered site"
+    raise RosterError(
+        f"it says that it is {profile.client!r}, but its key {known}; the client's name in the site's file and the "
+        f"name of its public key at the coordinator have to be the same"
+    )
 
 
 def _check_not_claimed(profile: ClientProfile, others: Iterable[ClientProfile]) -> None:
@@ -111,7 +141,7 @@ def _give_starts(
     kinds = asking.shared_kinds
     waiting = dict(sorted(answers.items(), key=lambda item: item[1].client))
     while waiting:
-        wanted = _place_known_starts(store, kinds, waiting)
+        wanted = _place_known_starts(store, asking, waiting)
         for node in [n for n in waiting if n not in wanted or not wanted[n]]:
             if _complete(store, kinds, waiting[node]):
                 roster.bind(node, waiting.pop(node))
@@ -128,20 +158,21 @@ def _give_starts(
                 for node, groups in requests.items()
             },
             asking.timeout_seconds,
+            waiting,
         )
         for node, groups in requests.items():
             try:
                 for group, flat in _initial_arrays(replies[node], waiting[node], groups).items():
                     store.add(RowKey(waiting[node].client, group), waiting[node].groups[group], flat)
             except (RejectedReplyError, WireError) as error:
-                _refuse(roster, node, f"starting parameters: {error}")
+                _refuse(roster, node, error, "starting parameters: ")
                 if waiting[node].client not in roster.profiles:
                     store.remove_client(waiting[node].client)
                 del waiting[node]
 
 
 def _place_known_starts(
-    store: ParameterStore, kinds: Sequence[str], waiting: Mapping[int, ClientProfile]
+    store: ParameterStore, asking: Asking, waiting: Mapping[int, ClientProfile]
 ) -> dict[int, list[str]]:
     """Add every row whose start exists; return, by node, the groups that this node has to provide itself.
 
@@ -151,12 +182,12 @@ def _place_known_starts(
     wanted: dict[int, list[str]] = {}
     for node, profile in waiting.items():
         wanted[node] = []
-        for kind in kinds:
+        for kind in asking.shared_kinds:
             for group in profile.groups_of_kind(kind):
                 key, layout = RowKey(profile.client, group), profile.groups[group]
                 if key in store:
                     continue
-                start = store.start_for(group, layout)
+                start = asking.start_for(profile, group)
                 need = (group, layout.signature)
                 if start is not None:
                     store.add(key, layout, start)
@@ -178,10 +209,16 @@ def _initial_arrays(reply: Message | None, profile: ClientProfile, groups: Seque
     for group, flat in starts.items():
         if not np.isfinite(update_norm(flat)):
             raise RejectedReplyError(f"{group} holds NaN, infinite or overflowing values")
+        if kind_of(group) == "buffers":
+            check_variances(flat, profile.groups[group], group)
     return starts
 
 
-def _refuse(roster: Roster, node: int, reason: str) -> None:
-    reason = shortened(reason)
+def _refuse(roster: Roster, node: int, error: Exception, about: str = "") -> None:
+    """Remember why a node was refused; one that went away while it was asked is asked again as soon as it is back."""
+    if isinstance(error, NodeAwayError):
+        log(logging.INFO, "node %s went away while it was asked", node)
+        return
+    reason = shortened(f"{about}{error}")
     if roster.refuse(node, reason):
         log(logging.WARNING, "node %s refused: %s", node, reason)

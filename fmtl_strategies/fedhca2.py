@@ -37,15 +37,21 @@ class FedHCA2Parameters(StrategyParameters):
     c: float = parameter(0.4, "radius of the conflict-averse search around the mean update", _CODE, ge=0, le=1)
     alpha_initial: float = parameter(0.1, "share of the common encoder update at the start", _CODE, ge=0, le=1)
     beta_initial: float = parameter(0.1, "share of the attended decoder updates at the start", _CODE, ge=0, le=1)
-    learning_rate: float = parameter(0.01, "SGD learning rate of alpha and beta", _CODE, ge=0)
+    learning_rate: float = parameter(0.01, "SGD learning rate of alpha and beta", _CODE, ge=0, le=1e3)
     momentum: float = parameter(0.9, "SGD momentum of alpha and beta", _CODE, ge=0, lt=1)
-    weight_decay: float = parameter(1e-4, "SGD weight decay of alpha and beta", _CODE, ge=0)
+    weight_decay: float = parameter(1e-4, "SGD weight decay of alpha and beta", _CODE, ge=0, le=1)
     attention_scale: Scale = parameter(
-        "inverse_sqrt_size", "logits of the attention: divided by sqrt(size), `cosine`, or `raw`", "paper, Eq. 12"
+        "inv-sqrt-d",
+        "inner products in the attention: over sqrt(size), as `cosine` (wants a temperature of about 4), or `raw`",
+        "paper, Eq. 12",
     )
-    attention_temperature: float = parameter(1.0, "factor on the logits of the attention", "ours", ge=0)
+    attention_temperature: float = parameter(
+        1.0, "factor on the logits of the attention; 1 changes nothing", "ours (the paper has none)", ge=0, le=1e6
+    )
     hyper_gradient: HyperGradient = parameter(
-        "inner_product", "gradient of alpha and beta: `inner_product`, or `cosine` (free of size)", "paper, Eq. 16-17"
+        "inner-product",
+        "gradient of alpha and beta: `inner-product`, or `cosine` (free of size and dimension)",
+        "paper, Eq. 16-17",
     )
     parts: Parts = parameter("both", "ablation: aggregate `both`, only the `encoder`, or only the `decoder`", "paper")
     weights: Weights = parameter("learned", "ablation: `learned` weights, or `fixed` at their start", "ours")
@@ -57,6 +63,9 @@ class FedHCA2Parameters(StrategyParameters):
 
 class FedHCA2(PersonalizedStrategy):
     """Conflict-averse encoder aggregation, cross-attention over decoders, learned shares of both; heads stay.
+
+    Lu, Huang, Yang, Sirejiding, Ding, Lu: FedHCA2: Towards Hetero-Client Federated Multi-Task Learning, CVPR 2024,
+    arXiv 2311.13250; code innovator-zero/FedHCA2, from which all constants are (the paper gives none but c in [0, 1]).
 
     Equations: encoders Eq. 6-10, decoders Eq. 12-14, weights Eq. 15-17. Differences between paper and code, and what
     each `mode` does about them, stand in `fmtl_strategies/maths/fedhca2.py`. Deviations of all modes: encoders are
@@ -89,16 +98,22 @@ class FedHCA2(PersonalizedStrategy):
         self.decoders[pool.signature], report = decoder_round(
             pool.parameters_nd, pool.updates_nd, state, self.constants, row_keys=keys, segments=segments
         )
-        return {} if report is None else _decoder_diagnostics(keys, segments, report)
+        return {} if report is None else pool.labelled(_decoder_diagnostics(keys, segments, report))
 
     def _aggregate_encoders(self, pool: PoolRound) -> dict[str, float]:
         clients = [key.client for key in pool.rows]
         same = [f"{pool.profiles[c].dataset}:{','.join(sorted(pool.profiles[c].task_names))}" for c in clients]
         state = self.encoders.get(pool.signature, EncoderState())
         self.encoders[pool.signature], report = encoder_round(
-            pool.parameters_nd, pool.updates_nd, state, self.constants, row_keys=clients, same_group=same
+            pool.parameters_nd,
+            pool.updates_nd,
+            state,
+            self.constants,
+            row_keys=clients,
+            same_group=same,
+            gram_nn=pool.gram_nn,
         )
-        return {} if report is None else _encoder_diagnostics(clients, report)
+        return {} if report is None else pool.labelled(_encoder_diagnostics(clients, report))
 
     def method_state(self) -> tuple[StateArrays, dict[str, Any]]:
         """Return weights, momenta, and the aggregates the next round's weight step needs."""
@@ -111,7 +126,7 @@ class FedHCA2(PersonalizedStrategy):
         for signature, decoder in self.decoders.items():
             values["decoders"][signature] = _weights_state(decoder.beta, decoder.participants)
             if decoder.aggregates_kd is not None:
-                arrays[f"decoders/{signature}"] = decoder.aggregates_kd
+                arrays[f"decoders/{signature}"] = decoder.aggregates_kd[: len(decoder.participants)]
         return arrays, values
 
     def load_method_state(self, arrays: Mapping[str, npt.NDArray[np.generic]], values: Mapping[str, Any]) -> None:

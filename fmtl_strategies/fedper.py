@@ -22,7 +22,12 @@ class FedPerParameters(StrategyParameters):
 class FedPer(PersonalizedStrategy):
     """Encoders are averaged over all clients of one architecture; decoders and heads never leave the client.
 
-    Partial participation: the mean is over the clients that answered; the others keep what they had.
+    Arivazhagan, Aggarwal, Singh, Choudhary: Federated Learning with Personalization Layers, 2019, arXiv 1912.00818:
+    base layers are averaged, personalisation layers are not; here the base is the encoder. The default, weights of
+    1/N, is that of FedHCA2's code. Deviation: the mean is within one encoder architecture. FMTL-Bench's FedRep is this.
+
+    Partial participation: the mean is over the clients that answered; the others get it too, next time. One that
+    vanished no longer counts; a new one starts from the mean.
     """
 
     name: ClassVar[str] = "fedper"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 
 Model = TypeVar("Model", bound=BaseModel)
+OriginKind = Literal["given", "ours", "source", "imposed"]
+_GIVEN = "given"
+_IMPOSED = "imposed"
 
 
 class StrategyParameterError(ValueError):
@@ -18,20 +24,123 @@ class StrategyParameters(BaseModel):
     """Base of a strategy's hyper-parameters; names in the run config are kebab-case under the strategy's own name."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, alias_generator=lambda name: name.replace("_", "-")
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        allow_inf_nan=False,  # config.json could not hold them
     )
 
 
-def parameter(default: Any, description: str, origin: str, **bounds: Any) -> Any:
+def parameter(default: Any, description: str, origin: str, *, allowed: str | None = None, **bounds: Any) -> Any:
     """Declare one hyper-parameter.
 
     Args:
         default: default value.
         description: its meaning in one sentence.
         origin: where the default comes from (paper, reference code, or `ours`).
+        allowed: the values it takes, in words, where its type and bounds do not say it.
         bounds: pydantic bounds such as ge, le.
     """
-    return Field(default=default, description=description, json_schema_extra={"origin": origin}, **bounds)
+    extra: JsonDict = {"origin": origin} if allowed is None else {"origin": origin, "allowed": allowed}
+    return Field(default=default, description=description, json_schema_extra=extra, **bounds)
+
+
+def parameter_origins(model: type[BaseModel]) -> dict[str, str]:
+    """Return where the default of each hyper-parameter comes from, by kebab-case name."""
+    origins = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        origin = extra.get("origin") if isinstance(extra, dict) else None
+        origins[field.alias or name] = str(origin or "not stated")
+    return origins
+
+
+def value_origins(parameters: BaseModel) -> dict[str, str]:
+    """Return where the value of each hyper-parameter comes from, by kebab-case name.
+
+    A value that is the default has the default's origin; any other was given, and the default is named beside it.
+    """
+    defaults = parameter_origins(type(parameters))
+    origins = {}
+    for name, field in type(parameters).model_fields.items():
+        key = field.alias or name
+        is_default = getattr(parameters, name) == field.get_default(call_default_factory=False)
+        origins[key] = defaults[key] if is_default else given_origin(field.default, defaults[key])
+    return origins
+
+
+def given_origin(default: object, origin: str) -> str:
+    """Return the origin of a value that is not the default, from the default and its origin."""
+    return f"{_GIVEN} (default {default}: {origin})"
+
+
+def imposed_origin(strategy: str) -> str:
+    """Return the origin of a value that a strategy imposes on the one it wraps."""
+    return f"{_IMPOSED} by {strategy}"
+
+
+def origin_kind(origin: str) -> OriginKind:
+    """Return whose value it is: `given` in the run config, `ours`, a paper's or public code's (`source`), `imposed`."""
+    first = origin.partition(" ")[0].rstrip(";,:")
+    if first == _GIVEN:
+        return "given"
+    if first == _IMPOSED:
+        return "imposed"
+    return "ours" if first == "ours" else "source"
+
+
+def parse_parameter_text(text: str) -> dict[str, bool | int | float | str]:
+    """Read the run-config key `strategy-parameters`: the parameters of a strategy outside the project, in one text.
+
+    Args:
+        text: TOML pairs with commas between them, such as `strength = 0.5, form = "cosine"`; may be empty.
+
+    Returns:
+        Values by kebab-case name.
+
+    Raises:
+        StrategyParameterError: not such a text, or a value that is a list, a table or a date.
+    """
+    example = 'give pairs with commas between them, such as strength = 0.5, form = "cosine"'
+    try:
+        content = tomllib.loads(f"pairs = {{{text}}}")
+    except tomllib.TOMLDecodeError as error:
+        raise StrategyParameterError(f"strategy-parameters = {text!r} cannot be read ({error}); {example}") from error
+    if content.keys() != {"pairs"}:
+        raise StrategyParameterError(f"strategy-parameters = {text!r} is more than one line of pairs; {example}")
+    values: dict[str, bool | int | float | str] = {}
+    for name, value in content["pairs"].items():
+        values[name] = _plain_value(name, value)
+    return values
+
+
+def parameter_text(values: Mapping[str, object]) -> str:
+    """Return the text from which `parse_parameter_text` reads the same values.
+
+    Raises:
+        StrategyParameterError: a value that a run config cannot hold, such as a list or None.
+    """
+    return ", ".join(f"{toml_value(name)} = {toml_value(_plain_value(name, v))}" for name, v in values.items())
+
+
+def toml_value(value: bool | int | float | str) -> str:
+    """Return a value, or a key in quotes, as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A JSON text is a TOML text, but for the one control character that JSON leaves as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def _plain_value(name: str, value: object) -> bool | int | float | str:
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise StrategyParameterError(
+        f"strategy-parameters: {name} = {value!r} is a {type(value).__name__}; a run config holds only true, false, "
+        f"numbers and texts: declare the parameter as one of these"
+    )
 
 
 def parse_parameters(strategy: str, model: type[Model], values: Mapping[str, object]) -> Model:

@@ -15,6 +15,7 @@ class RoundRecord:
         round: number of the round, from 1.
         participants: clients whose updates were aggregated, or who trained under a strategy that shares nothing.
         set_aside: reason by client (or `node <id>`) of every reply that was not used.
+        notes: what is worth knowing of a client whose reply was used, by client: that it had lost its state, say.
         skipped: too few good replies: nothing was aggregated.
         losses: mean training loss by client and task; None where it could not be computed.
         evaluated_round: round of the models that `scores` belong to; None where nothing was evaluated.
@@ -28,6 +29,7 @@ class RoundRecord:
     round: int
     participants: list[str] = field(default_factory=list)
     set_aside: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     skipped: bool = False
     losses: dict[str, dict[str, float | None]] = field(default_factory=dict)
     evaluated_round: int | None = None

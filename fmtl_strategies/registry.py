@@ -1,40 +1,143 @@
-"""Strategies by name. `strategy = "..."` in the run config is looked up here."""
+"""Strategies by name. `strategy = "..."` in the run config is looked up here.
+
+A name with a colon, `my_module:MyStrategy`, is a class outside this project.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 
 from fmtl_strategies.base import PersonalizedStrategy, RoundSettings
-from fmtl_strategies.fedavg import FedAvg
-from fmtl_strategies.fedhca2 import FedHCA2
-from fmtl_strategies.fedper import FedPer
-from fmtl_strategies.local import Local
-from fmtl_strategies.parameters import parse_parameters
+from fmtl_strategies.outside import UnknownStrategyError, is_outside, outside_class, recorded_source
+from fmtl_strategies.parameters import StrategyParameterError, StrategyParameters, parse_parameters
+from fmtl_strategies.wrapping import WrappingStrategy
 
-_STRATEGIES: dict[str, type[PersonalizedStrategy]] = {cls.name: cls for cls in (Local, FedAvg, FedPer, FedHCA2)}
+__all__ = [
+    "UnknownStrategyError",
+    "check_parameters",
+    "check_sections",
+    "is_outside",
+    "make_strategy",
+    "strategy_class",
+    "strategy_names",
+    "strategy_source",
+]
 
-
-class UnknownStrategyError(ValueError):
-    """A strategy name that is not registered."""
+_STRATEGIES = {
+    "cagrad": "fmtl_strategies.cagrad:CAGrad",
+    "ditto": "fmtl_strategies.ditto:Ditto",
+    "fedadagrad": "fmtl_strategies.fedopt:FedAdagrad",
+    "fedadam": "fmtl_strategies.fedopt:FedAdam",
+    "fedamp": "fmtl_strategies.fedamp:FedAMP",
+    "fedavg": "fmtl_strategies.fedavg:FedAvg",
+    "fedavgm": "fmtl_strategies.fedopt:FedAvgM",
+    "fedbone": "fmtl_strategies.fedbone:FedBone",
+    "feddea": "fmtl_strategies.feddea:FedDEA",
+    "fedhca2": "fmtl_strategies.fedhca2:FedHCA2",
+    "fedmtl": "fmtl_strategies.fedmtl:FedMTL",
+    "fedper": "fmtl_strategies.fedper:FedPer",
+    "fedprox": "fmtl_strategies.fedprox:FedProx",
+    "fedrep": "fmtl_strategies.fedrep:FedRep",
+    "fedyogi": "fmtl_strategies.fedopt:FedYogi",
+    "local": "fmtl_strategies.local:Local",
+    "m-fed": "fmtl_strategies.m_fed:MFed",
+    "mas": "fmtl_strategies.mas:MAS",
+    "mat-fl": "fmtl_strategies.mat_fl:MaTFL",
+    "pcgrad": "fmtl_strategies.pcgrad:PCGrad",
+}
 
 
 def strategy_names() -> list[str]:
-    """Return the names of all strategies, sorted."""
+    """Return the names of all strategies of this project, sorted."""
     return sorted(_STRATEGIES)
 
 
 def strategy_class(name: str) -> type[PersonalizedStrategy]:
-    """Return the class of a strategy; raises UnknownStrategyError, which lists the known names."""
+    """Return the class of a strategy.
+
+    Args:
+        name: a registered name, or `module:Class` for a class that Python can import.
+
+    Raises:
+        UnknownStrategyError: no strategy of that name (lists the known ones), or nothing to import under it.
+    """
+    if is_outside(name):
+        return outside_class(name, _STRATEGIES)
     if name not in _STRATEGIES:
-        raise UnknownStrategyError(f"unknown strategy {name!r}; known strategies: {', '.join(strategy_names())}")
-    return _STRATEGIES[name]
+        raise UnknownStrategyError(
+            f"unknown strategy {name!r}; known strategies: {', '.join(strategy_names())}; "
+            f"or module:Class for one of your own"
+        )
+    module, _, attribute = _STRATEGIES[name].partition(":")
+    found: type[PersonalizedStrategy] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def strategy_source(name: str) -> dict[str, str] | None:
+    """Return what tells the code of a strategy outside this project from an edited one.
+
+    Args:
+        name: a registered name, or `module:Class`.
+
+    Returns:
+        `file`, the name of the file that defines the class, and its `sha256`; other files that it imports are not
+        looked at. None for a strategy of this project.
+
+    Raises:
+        UnknownStrategyError: no strategy of that name, or its file cannot be read.
+    """
+    cls = strategy_class(name)
+    return recorded_source(cls) if is_outside(name) else None
+
+
+def check_parameters(name: str, parameters: Mapping[str, object]) -> StrategyParameters:
+    """Check the hyper-parameters given for a strategy.
+
+    Args:
+        name: its name, or `module:Class`.
+        parameters: values by kebab-case name; those left out take their defaults.
+
+    Raises:
+        UnknownStrategyError: no strategy of that name.
+        StrategyParameterError: unknown parameter or impossible value.
+    """
+    cls = strategy_class(name)
+    try:
+        return parse_parameters(cls.name, cls.parameters_model, parameters)
+    except StrategyParameterError as error:
+        raise StrategyParameterError(f"{error}; `fmtl strategies {name}` prints what each parameter takes") from error
+
+
+def check_sections(name: str, parameters: Mapping[str, object]) -> dict[str, StrategyParameters]:
+    """Check the hyper-parameters of a strategy and of the one it wraps.
+
+    Args:
+        name: its name, or `module:Class`.
+        parameters: values by kebab-case name; for a strategy that wraps another, those of strategies that it may wrap
+            as `<strategy>.<parameter>`. Of these only the wrapped one's count.
+
+    Returns:
+        Parameters in force by name of the strategy: its own, and those of the wrapped one with what is imposed on it.
+
+    Raises:
+        UnknownStrategyError, StrategyParameterError: as `check_parameters`.
+    """
+    cls = strategy_class(name)
+    if not issubclass(cls, WrappingStrategy):
+        return {cls.name: check_parameters(name, parameters)}
+    own = check_parameters(name, {key: value for key, value in parameters.items() if "." not in key})
+    base, imposed = cls.wraps(own)
+    prefix = f"{base}."
+    given = {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
+    return {cls.name: own, base: check_parameters(base, {**given, **imposed})}
 
 
 def make_strategy(name: str, settings: RoundSettings, parameters: Mapping[str, object]) -> PersonalizedStrategy:
     """Return a strategy ready to run.
 
     Args:
-        name: its name.
+        name: its name, or `module:Class`.
         settings: how rounds are run.
         parameters: its hyper-parameters by kebab-case name; those left out take their defaults.
 
@@ -43,4 +146,8 @@ def make_strategy(name: str, settings: RoundSettings, parameters: Mapping[str, o
         StrategyParameterError: unknown parameter or impossible value.
     """
     cls = strategy_class(name)
-    return cls(settings, parse_parameters(name, cls.parameters_model, parameters))
+    own, *others = check_sections(name, parameters).items()
+    if not issubclass(cls, WrappingStrategy):
+        return cls(settings, own[1])
+    base, base_parameters = others[0]
+    return cls(settings, own[1], strategy_class(base)(settings, base_parameters))

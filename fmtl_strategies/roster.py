@@ -14,10 +14,17 @@ class RosterError(ValueError):
 
 
 class Roster:
-    """Clients by name. Node ids are only the address of the moment: they change when a node or the run restarts."""
+    """Clients by name. Node ids are only the address of the moment: they change when a node or the run restarts.
+
+    Attributes:
+        profiles: what each client said of itself.
+        last_rounds: the last round whose training by a client was admitted.
+        refused: why a node was refused.
+    """
 
     def __init__(self) -> None:
         self.profiles: dict[str, ClientProfile] = {}
+        self.last_rounds: dict[str, int] = {}
         self.refused: dict[int, str] = {}
         self._client_of_node: dict[int, str] = {}
         self._refused_at: dict[int, float] = {}
@@ -53,6 +60,22 @@ class Roster:
                         f"client {profile.client!r} came back with other {field} than it had before; "
                         "use the earlier settings, or another name"
                     )
+
+    def lost_state(self, client: str, restored_round: int) -> str | None:
+        """Say what a client went on from, where that is not what it had after its last admitted round; else None.
+
+        Args:
+            client: its name.
+            restored_round: round of the state it says it went on from; 0 for none.
+        """
+        last = self.last_rounds.get(client, 0)
+        if restored_round >= last:
+            return None
+        kept = f"of round {restored_round}" if restored_round else "from the start: it had none"
+        return (
+            f"its own state of round {last} is lost (heads, optimiser, what it does not exchange); it went on with a "
+            f"state {kept}"
+        )
 
     def bind(self, node_id: int, profile: ClientProfile) -> None:
         """Remember that a node is this client."""

@@ -1,13 +1,18 @@
-"""Names of parameter groups: `encoder`, `decoders.<task>` and `heads.<task>` (design.md section 2)."""
+"""Names of groups: `encoder`, `decoders.<task>`, `heads.<task>`, and `buffers.` before any of them (design.md 2).
+
+A `buffers.` group holds the floating-point buffers of the group it names (batch-norm statistics).
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Literal
 
-GroupKind = Literal["encoder", "decoders", "heads"]
+GroupKind = Literal["encoder", "decoders", "heads", "buffers"]
+GROUP_PATTERN = r"^(buffers\.)?(encoder|(decoders|heads)\.[A-Za-z0-9_-]{1,64})$"
+BUFFERS_PREFIX = "buffers."
 
-_GROUP = re.compile(r"^(encoder|(?:decoders|heads)\.[A-Za-z0-9_-]{1,64})$")
+_GROUP = re.compile(GROUP_PATTERN)
 
 
 class GroupNameError(ValueError):
@@ -45,12 +50,18 @@ def relative_name(array_name: str) -> str:
 
 def kind_of(group: str) -> GroupKind:
     """Return the kind of a group; raises GroupNameError for anything that is not a group name."""
-    if not _GROUP.match(group):
-        raise GroupNameError(f"{group!r} is not a group; expected encoder, decoders.<task> or heads.<task>")
+    if not _GROUP.fullmatch(group):
+        raise GroupNameError(
+            f"{group!r} is not a group; expected encoder, decoders.<task> or heads.<task>, "
+            f"or one of these after {BUFFERS_PREFIX!r}"
+        )
+    if group.startswith(BUFFERS_PREFIX):
+        return "buffers"
     kind = group.partition(".")[0]
     return "encoder" if kind == "encoder" else "decoders" if kind == "decoders" else "heads"
 
 
 def task_of(group: str) -> str | None:
-    """Return the task of a decoder or head group, None for the encoder."""
-    return None if kind_of(group) == "encoder" else group.partition(".")[2]
+    """Return the task of a group; None for the encoder and its buffers."""
+    kind_of(group)
+    return group.removeprefix(BUFFERS_PREFIX).partition(".")[2] or None

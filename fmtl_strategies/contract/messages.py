@@ -4,8 +4,8 @@ Text goes as one JSON string, checked by a schema on arrival; arrays go as one f
 
 query          -> Question       <- Answer (a ClientProfile)
 query.initial  -> InitialRequest <- the request, and starting parameters of the groups asked for (float32)
-train          -> Instruction    <- Report and updates
-evaluate       -> Instruction    <- Report without updates
+train          -> Instruction, parameters, anchors   <- Report and updates
+evaluate       -> Instruction, parameters, anchors   <- Report without updates
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fmtl_strategies.contract.profile import MAX_EXAMPLES, PROTOCOL_VERSION, Name
+from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.wire import NumberFormat
 
@@ -24,6 +25,7 @@ QUERY_INITIAL = "query.initial"
 TEXT_RECORD = "message"
 TEXT_KEY = "json"
 PARAMETERS_RECORD = "parameters"
+ANCHORS_RECORD = "anchors"
 UPDATES_RECORD = "updates"
 MAX_TEXT_BYTES = 8_000_000
 
@@ -57,6 +59,10 @@ class InitialRequest(_Text):
 class Instruction(_Text):
     """Server to client: load the parameters that come with this, score them if asked, train if this is a train message.
 
+    Parameters overwrite the client's own; anchors never do (a client without a state starts from them): they are what
+    the rule's pull draws to. An update is what the client has after training minus what arrived for the group, as
+    parameters or else as an anchor, or minus its own before training where nothing arrived.
+
     Attributes:
         experiment: name of the run across restarts; the client keys what it keeps by it.
         round: the round to train, from 1; for an evaluate message the last finished round.
@@ -65,6 +71,7 @@ class Instruction(_Text):
         upload_groups: groups whose updates the server wants.
         upload_format: number format of the updates.
         settings: optimiser and schedule.
+        rule: what the method asks of the client beside plain training.
     """
 
     experiment: Name
@@ -74,6 +81,7 @@ class Instruction(_Text):
     upload_groups: tuple[str, ...] = ()
     upload_format: NumberFormat = "bfloat16"
     settings: LocalSettings
+    rule: LocalRule = LocalRule()
 
 
 class Score(_Text):
@@ -99,6 +107,9 @@ class Report(_Text):
         scores: metric by task of the parameters that arrived, where evaluation was asked for.
         restored_round: round of the client's own state the training went on from; 0 at its start.
         seconds: wall time of training and of evaluation.
+        diagnostics: further numbers by name.
+        affinities: by task i and task j, the mean relative fall of the loss of j after a step for i, where the rule
+            asked for it.
     """
 
     client: Name
@@ -109,6 +120,7 @@ class Report(_Text):
     restored_round: int = Field(default=0, ge=0)
     seconds: dict[Name, FiniteFloat] = Field(default_factory=dict, max_length=16)
     diagnostics: dict[Name, FiniteFloat] = Field(default_factory=dict, max_length=64)
+    affinities: dict[Name, dict[Name, FiniteFloat]] = Field(default_factory=dict, max_length=64)
 
 
 TextModel = TypeVar("TextModel", bound=BaseModel)
@@ -119,7 +131,7 @@ def to_records(text: BaseModel, **arrays: Mapping[str, Array]) -> RecordDict:
 
     Args:
         text: the message's text.
-        arrays: Flower arrays by group, under the record name (`parameters` or `updates`).
+        arrays: Flower arrays by group, under the record name (`parameters`, `anchors` or `updates`).
     """
     records = RecordDict({TEXT_RECORD: ConfigRecord({TEXT_KEY: text.model_dump_json()})})
     for name, by_group in arrays.items():

@@ -1,8 +1,16 @@
-"""Where a run keeps its files: one rule for server and clients."""
+"""Where a run keeps its files, and where strategies outside this project lie: one rule for all processes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+STRATEGY_PATH = "FMTL_STRATEGY_PATH"
+"""Environment variable: folder in which strategies outside this project are looked for."""
+
+
+PREDICTIONS_FILE = "predictions.png"
+"""In a client's folder: what its model predicts beside the labels, where the client draws that."""
 
 
 class RunFolderError(ValueError):
@@ -37,3 +45,8 @@ def run_folder(out_dir: str, run_id: int) -> Path:
 def clients_folder(run: Path) -> Path:
     """Return the folder in which simulated clients keep what survives a round."""
     return run / "clients"
+
+
+def strategy_folder(environment: Mapping[str, str]) -> Path:
+    """Return the absolute folder of strategies outside this project: the variable's, else the current folder."""
+    return Path(environment.get(STRATEGY_PATH) or Path.cwd()).expanduser().absolute()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fmtl_strategies.contract.groups import kind_of, task_of
+from fmtl_strategies.contract.groups import BUFFERS_PREFIX, GROUP_PATTERN, kind_of, task_of
 from fmtl_strategies.contract.layout import GroupLayout
 
 PROTOCOL_VERSION = 1
@@ -14,7 +14,7 @@ MAX_VALUES_PER_CLIENT = 2_000_000_000
 MAX_EXAMPLES = 100_000_000
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-GroupName = Annotated[str, Field(pattern=r"^(encoder|(decoders|heads)\.[A-Za-z0-9_-]{1,64})$")]
+GroupName = Annotated[str, Field(pattern=GROUP_PATTERN)]
 
 
 class TaskProfile(BaseModel):
@@ -40,7 +40,7 @@ class ClientProfile(BaseModel):
     train_examples: int = Field(ge=1, le=MAX_EXAMPLES)
     validation_examples: int = Field(ge=0, le=MAX_EXAMPLES)
     local_epochs: int = Field(ge=1, le=10_000)
-    groups: dict[GroupName, GroupLayout] = Field(max_length=129)
+    groups: dict[GroupName, GroupLayout] = Field(max_length=258)
     weights_report: str = Field(max_length=2000)
     versions: dict[Name, Annotated[str, Field(max_length=64)]] = Field(max_length=32)
 
@@ -54,10 +54,13 @@ class ClientProfile(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError(f"client {self.client!r} names a task twice: {names}")
         due = {"encoder", *(f"decoders.{t}" for t in names), *(f"heads.{t}" for t in names)}
-        if set(self.groups) != due:
+        buffers = {group for group in self.groups if group.startswith(BUFFERS_PREFIX)}
+        if set(self.groups) - buffers != due:
             raise ValueError(
                 f"client {self.client!r} has groups {sorted(self.groups)}, its tasks call for {sorted(due)}"
             )
+        if strange := buffers - {BUFFERS_PREFIX + group for group in due}:
+            raise ValueError(f"client {self.client!r} has buffers of groups it does not have: {sorted(strange)}")
         total = sum(layout.size for layout in self.groups.values())
         if total > MAX_VALUES_PER_CLIENT:
             raise ValueError(f"client {self.client!r} has {total} parameters, the limit is {MAX_VALUES_PER_CLIENT}")

@@ -37,3 +37,11 @@ class LocalSettings(BaseModel):
     schedule: Schedule = "cosine"
     warmup_epochs: int = Field(default=5, ge=0)
     precision: Precision = "auto"
+
+    @property
+    def named_rates(self) -> tuple[tuple[str, float], tuple[str, float]]:
+        """The peak learning rates, encoder first, with the run-config keys that set them."""
+        return (
+            ("encoder-learning-rate", self.encoder_learning_rate),
+            ("decoder-learning-rate", self.decoder_learning_rate),
+        )

@@ -34,10 +34,26 @@ def encode_flat(flat: FloatArray, number_format: NumberFormat) -> Array:
         flat: (D,) float32.
         number_format: `float32` (exact, 4 bytes a value) or `bfloat16` (round to nearest even, 2 bytes a value).
     """
+    return Array(to_bits(flat, number_format))
+
+
+def to_bits(flat: FloatArray, number_format: NumberFormat) -> npt.NDArray[np.generic]:
+    """Return (D,) float32 values in the form they have on the wire: float32, or bfloat16 as uint16 bits."""
     if number_format == "float32":
-        return Array(np.ascontiguousarray(flat, dtype="<f4"))
-    bits = torch.from_numpy(np.ascontiguousarray(flat)).to(torch.bfloat16).view(torch.uint16).numpy()
-    return Array(bits)
+        return np.ascontiguousarray(flat, dtype="<f4")
+    bits: npt.NDArray[np.generic] = (
+        torch.from_numpy(np.ascontiguousarray(flat)).to(torch.bfloat16).view(torch.uint16).numpy()
+    )
+    return bits
+
+
+def from_bits(content: bytes, number_format: NumberFormat) -> FloatArray:
+    """Return the float32 values whose wire form is `content`."""
+    raw = np.frombuffer(content, dtype=_WIRE_DTYPE[number_format])
+    if number_format == "float32":
+        return raw.astype(np.float32)
+    flat: FloatArray = np.left_shift(raw.astype(np.uint32), 16).view(np.float32)
+    return flat
 
 
 def decode_flat(array: Array, size: int, number_format: NumberFormat, out: FloatArray | None = None) -> FloatArray:
@@ -64,6 +80,18 @@ def decode_flat(array: Array, size: int, number_format: NumberFormat, out: Float
         flat.view(np.uint32)[:] = raw
         np.left_shift(flat.view(np.uint32), 16, out=flat.view(np.uint32))
     return flat
+
+
+def check_container(array: Array, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    """Return the values of a received vector whose length is the sender's choice, without a copy.
+
+    Raises:
+        WireError: another container, dtype or number of dimensions, or a header that does not say what the bytes hold.
+    """
+    shape = tuple(array.shape)
+    if len(shape) != 1 or not isinstance(shape[0], int) or not 0 <= shape[0] <= len(array.data):
+        raise WireError(f"shape is {_short(shape)}, expected one length of at most {len(array.data)}")
+    return _checked_values(array, shape[0], dtype)
 
 
 def _checked_values(array: Array, size: int, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:

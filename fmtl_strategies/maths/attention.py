@@ -4,35 +4,70 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fmtl_strategies.maths.gram import cosine_matrix, gram_matrix
-from fmtl_strategies.maths.rows import Float32Array, Float64Array
+from fmtl_strategies.maths.gram import cosine_matrix, gram_matrix, paired_products
+from fmtl_strategies.maths.rows import BLOCK_COLUMNS, Float32Array, Float64Array
 from fmtl_strategies.maths.segments import Segments
 
-Scale = Literal["inverse_sqrt_size", "cosine", "raw"]
+Scale = Literal["inv-sqrt-d", "cosine", "raw"]
 Span = Literal["array", "layer"]
 
 
-def array_grams(updates_kd: Float32Array, segments: Segments) -> list[Float64Array]:
-    """Gram matrix of the decoder updates for every array.
+class Partners(NamedTuple):
+    """Rows that decoder updates are multiplied with, one by one, beside the Gram matrices.
+
+    rows_md: (M, D) float32. pairs: P pairs of a row of the updates and a row of `rows_md`.
+    """
+
+    rows_md: Float32Array
+    pairs: Sequence[tuple[int, int]]
+
+
+class ArrayProducts(NamedTuple):
+    """Inner products for every array.
+
+    grams: one (K, K) float64 Gram matrix of the updates per array.
+    pairs: one (P, 3) float64 matrix per array, of the update's product with its partner, its square, the partner's.
+    """
+
+    grams: list[Float64Array]
+    pairs: list[Float64Array]
+
+
+def array_products(updates_kd: Float32Array, segments: Segments, partners: Partners | None = None) -> ArrayProducts:
+    """Gram matrices of the decoder updates and their products with partners, in one pass over the updates.
 
     Args:
         updates_kd: (K, D) float32 updates of K decoders with one layout.
         segments: arrays and layers of the D columns.
+        partners: rows to multiply single updates with; None: there are no pairs.
 
     Returns:
-        One (K, K) float64 matrix per array.
+        Products for every array.
 
     Raises:
-        NonFiniteRowError: a row holds NaN or infinite values.
+        NonFiniteRowError: an update holds NaN or infinite values.
         ValueError: D does not match the segments.
     """
-    if updates_kd.shape[1] != segments.size:
-        raise ValueError(f"decoder updates have {updates_kd.shape[1]} columns, the segments describe {segments.size}")
-    return [gram_matrix(updates_kd[:, columns]) for columns in segments.columns]
+    for rows_nd in (updates_kd,) if partners is None else (updates_kd, partners.rows_md):
+        if rows_nd.shape[1] != segments.size:
+            raise ValueError(f"decoder rows have {rows_nd.shape[1]} columns, the segments describe {segments.size}")
+    count, pair_count = len(updates_kd), 0 if partners is None else len(partners.pairs)
+    found = ArrayProducts([], [])
+    for columns in segments.columns:
+        gram, products = np.zeros((count, count)), np.zeros((pair_count, 3))
+        for start in range(columns.start, columns.stop, BLOCK_COLUMNS):
+            block = slice(start, min(start + BLOCK_COLUMNS, columns.stop))
+            gram += gram_matrix(updates_kd[:, block])
+            if partners is not None:
+                # The block was just read, so these products find it in the cache.
+                products += paired_products(updates_kd[:, block], partners.rows_md[:, block], partners.pairs)
+        found.grams.append(gram)
+        found.pairs.append(products)
+    return found
 
 
 def attention_coefficients(
@@ -40,12 +75,15 @@ def attention_coefficients(
 ) -> list[Float64Array]:
     """Row-stochastic mixing coefficients softmax(logits) for every array.
 
-    Logits are the inner products <update_i, update_j>, scaled:
-    "inverse_sqrt_size" divides by sqrt(number of elements), as published; measured on real updates it is
-    nearly uniform. "cosine" uses temperature * cosine. "raw" uses temperature * inner product.
+    Logits are temperature times the inner products <update_i, update_j>, scaled: "inv-sqrt-d" divides by
+    sqrt(number of elements), as published; measured on real updates it is nearly uniform. "cosine" divides by both
+    lengths, "raw" by nothing.
+
+    Under "cosine", where all other rows have cosine r with row i, row i keeps a share of
+    1 / (1 + (K - 1) exp(-temperature (1 - r))) to itself: one half at temperature = log(K - 1) / (1 - r).
 
     Args:
-        grams: one (K, K) matrix per array, from `array_grams`.
+        grams: one (K, K) matrix per array, from `array_products`.
         segments: arrays and layers.
         span: "array" attends per array (the authors' code), "layer" per layer (the paper's text).
         scale: see above.
@@ -93,10 +131,10 @@ def attention_entropy(coefficients_kk: Float64Array) -> float:
 
 
 def _logits(gram: Float64Array, size: int, scale: Scale) -> Float64Array:
-    if scale == "inverse_sqrt_size":
+    if scale == "inv-sqrt-d":
         return gram / math.sqrt(max(size, 1))
     if scale == "cosine":
         return cosine_matrix(gram)
     if scale == "raw":
         return gram
-    raise ValueError(f"attention scale must be 'inverse_sqrt_size', 'cosine' or 'raw', got {scale!r}")
+    raise ValueError(f"attention scale must be 'inv-sqrt-d', 'cosine' or 'raw', got {scale!r}")

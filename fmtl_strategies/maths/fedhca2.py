@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fmtl_strategies.maths.attention import array_grams, attention_coefficients, attention_entropy
+from fmtl_strategies.maths.attention import Partners, array_products, attention_coefficients, attention_entropy
 from fmtl_strategies.maths.combine import AggregateStep, add_combination, apply_aggregate, group_mean_coefficients
 from fmtl_strategies.maths.conflict_averse import aggregate_coefficients, solve_conflict_averse
 from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings
@@ -76,7 +76,8 @@ class DecoderState:
     """What the decoder part keeps between rounds, for one pool of K decoders with one layout.
 
     beta: weights by decoder, one value per layer.
-    aggregates_kd: previous aggregates, (K, D) float32 in the order of `participants`; None before the first round.
+    aggregates_kd: previous aggregates, (K, D) float32, the first rows in the order of `participants`, further ones
+        without meaning; None before the first round. The next round overwrites it.
     participants: decoders that received them.
     """
 
@@ -101,6 +102,7 @@ def encoder_round(
     *,
     row_keys: list[str],
     same_group: list[str] | None = None,
+    gram_nn: Float64Array | None = None,
 ) -> tuple[EncoderState, EncoderReport | None]:
     """Aggregate the encoders of one family.
 
@@ -112,6 +114,7 @@ def encoder_round(
         row_keys: N distinct client names.
         same_group: N labels; clients with equal label (data set and tasks) share their mean update in modes
             "reference" and "stable". None: no groups.
+        gram_nn: (N, N) float64 Gram matrix of the updates; None: computed here.
 
     Returns:
         New state and report; the report is None when settings.parts is "decoder" (parameters += updates then).
@@ -125,13 +128,13 @@ def encoder_round(
     _check_keys(row_keys, count)
     local_nn = _local_coefficients(same_group, count, settings)
     if settings.parts == "decoder":
-        gram_matrix(updates_nd)
+        gram_matrix(updates_nd, known_nn=gram_nn)
         add_combination(parameters_nd, updates_nd, np.eye(count))
         return state, None
     previous_d = state.aggregate_d
     if previous_d is not None:
         check_vector(previous_d, size, "previous aggregate")
-    gram = gram_matrix(updates_nd, () if previous_d is None else (previous_d,))
+    gram = gram_matrix(updates_nd, () if previous_d is None else (previous_d,), known_nn=gram_nn)
     alpha = state.alpha.with_rows(row_keys, settings.alpha_initial, 1)
     if previous_d is not None and settings.weights == "learned":
         alpha = step_weights(alpha, _alpha_products(gram, row_keys, state, settings), settings.sgd)
@@ -162,7 +165,7 @@ def decoder_round(
     Args:
         parameters_kd: (K, D) float32 parameters before local training; become the aggregated ones in place.
         updates_kd: (K, D) float32, only read.
-        state: of the previous round; may be handed on in part, treat it as spent.
+        state: of the previous round. Its aggregates are overwritten and handed on: the old state is spent.
         settings: constants and mode.
         row_keys: K distinct names, one per client and task.
         segments: arrays and layers of the D columns.
@@ -177,23 +180,29 @@ def decoder_round(
     check_same_shape(parameters_kd, updates_kd)
     count = updates_kd.shape[0]
     _check_keys(row_keys, count)
-    grams = array_grams(updates_kd, segments)
+    learns = settings.parts != "encoder" and settings.weights == "learned"
+    partners = _previous_aggregates(row_keys, state, segments) if learns else None
+    products = array_products(updates_kd, segments, partners)
     if settings.parts == "encoder":
         add_combination(parameters_kd, updates_kd, np.eye(count))
         return state, None
     layer_count = len(segments.layers)
     beta = state.beta.with_rows(row_keys, settings.beta_initial, layer_count)
-    if state.aggregates_kd is not None and settings.weights == "learned":
-        beta = step_weights(beta, _beta_products(updates_kd, row_keys, state, segments, settings), settings.sgd)
+    if partners is not None:
+        stepped = [row_keys[row] for row, _ in partners.pairs]
+        beta = step_weights(beta, _beta_products(products.pairs, stepped, segments, settings), settings.sgd)
     coefficients = attention_coefficients(
-        grams,
+        products.grams,
         segments,
         span=settings.attention_span,
         scale=settings.attention_scale,
         temperature=settings.attention_temperature,
     )
     beta_kl = beta.effective(row_keys, settings.beta_initial, layer_count)
-    aggregates_kd = _mix_decoders(parameters_kd, updates_kd, coefficients, beta_kl, segments)
+    aggregates_kd = state.aggregates_kd
+    if aggregates_kd is None or len(aggregates_kd) < count:
+        aggregates_kd = np.empty((count, segments.size), dtype=np.float32)
+    _mix_decoders((parameters_kd, updates_kd, aggregates_kd[:count]), coefficients, beta_kl, segments)
     entropy = {name: attention_entropy(matrix) for name, matrix in zip(segments.names, coefficients, strict=True)}
     return DecoderState(beta, aggregates_kd, tuple(row_keys)), DecoderReport(beta_kl, entropy)
 
@@ -226,31 +235,43 @@ def _alpha_products(
     return products
 
 
-def _beta_products(
-    updates_kd: Float32Array, row_keys: list[str], state: DecoderState, segments: Segments, settings: FedHCA2Settings
-) -> dict[str, Float64Array]:
-    """<previous aggregate, update> per layer, of every decoder that received an aggregate."""
-    if state.aggregates_kd is None or state.aggregates_kd.shape != (len(state.participants), segments.size):
+def _previous_aggregates(row_keys: list[str], state: DecoderState, segments: Segments) -> Partners | None:
+    """The previous aggregate of every decoder that received one; None before the first round."""
+    if state.aggregates_kd is None:
+        return None
+    rows, size = state.aggregates_kd.shape
+    if rows < len(state.participants) or size != segments.size:
         raise ValueError("previous decoder aggregates do not fit the decoders' layout; start from a fresh state")
     past = {key: row for row, key in enumerate(state.participants)}
-    products = {}
-    for row, key in enumerate(row_keys):
-        if key not in past:
-            continue
-        sums = np.zeros((3, len(segments.layers)))
-        for columns, layer in zip(segments.columns, segments.layer_of_array, strict=True):
-            pair = np.stack([state.aggregates_kd[past[key], columns], updates_kd[row, columns]])
-            gram = gram_matrix(pair)
-            sums[:, layer] += gram[0, 1], gram[0, 0], gram[1, 1]
-        products[key] = _scaled(sums[0], sums[1], sums[2], settings)
-    return products
+    return Partners(state.aggregates_kd, [(row, past[key]) for row, key in enumerate(row_keys) if key in past])
+
+
+def _beta_products(
+    array_pairs: list[Float64Array], keys: list[str], segments: Segments, settings: FedHCA2Settings
+) -> dict[str, Float64Array]:
+    """<previous aggregate, update> per layer, of the decoders that received an aggregate.
+
+    Args:
+        array_pairs: one (P, 3) matrix per array: product with the previous aggregate, squares of both.
+        keys: names of the P decoders.
+        segments: arrays and layers.
+        settings: says whether products or cosines are wanted.
+    """
+    sums_lp3 = np.zeros((len(segments.layers), len(keys), 3))
+    for layer, products_p3 in zip(segments.layer_of_array, array_pairs, strict=True):
+        sums_lp3[layer] += products_p3
+    found = {}
+    for pair, key in enumerate(keys):
+        products_l, update_squares_l, previous_squares_l = sums_lp3[:, pair].T
+        found[key] = _scaled(products_l, previous_squares_l, update_squares_l, settings)
+    return found
 
 
 def _scaled(
     product: Float64Array, first_square: Float64Array, second_square: Float64Array, settings: FedHCA2Settings
 ) -> Float64Array:
     """The inner product itself, or the cosine when the hyper gradient is to be normalised (0 for zero vectors)."""
-    if settings.hyper_gradient == "inner_product":
+    if settings.hyper_gradient == "inner-product":
         return np.asarray(product, dtype=np.float64)
     lengths = np.sqrt(np.broadcast_to(first_square, product.shape)) * np.sqrt(second_square)
     cosines: Float64Array = np.divide(product, lengths, out=np.zeros_like(product), where=lengths > 0)
@@ -258,15 +279,20 @@ def _scaled(
 
 
 def _mix_decoders(
-    parameters_kd: Float32Array,
-    updates_kd: Float32Array,
+    matrices_kd: tuple[Float32Array, Float32Array, Float32Array],
     coefficients: list[Float64Array],
     beta_kl: Float64Array,
     segments: Segments,
-) -> Float32Array:
-    """Add update + beta * attention to the parameters, array by array; returns the attention aggregates (K, D)."""
-    aggregates_kd = np.empty_like(updates_kd)
-    parameters, updates, aggregates = as_tensor(parameters_kd), as_tensor(updates_kd), as_tensor(aggregates_kd)
+) -> None:
+    """Add update + beta * attention to the parameters, array by array.
+
+    Args:
+        matrices_kd: parameters, changed; updates, read; attention aggregates, overwritten. Each (K, D) float32.
+        coefficients: attention by array, (K, K).
+        beta_kl: (K, L) weights in use.
+        segments: arrays and layers.
+    """
+    parameters, updates, aggregates = map(as_tensor, matrices_kd)
     beta = as_tensor(beta_kl.astype(np.float32))
     for columns, layer, matrix in zip(segments.columns, segments.layer_of_array, coefficients, strict=True):
         attention = as_tensor(matrix.astype(np.float32))
@@ -274,4 +300,3 @@ def _mix_decoders(
             block = slice(start, min(start + BLOCK_COLUMNS, columns.stop))
             aggregates[:, block] = attention @ updates[:, block]
             parameters[:, block].add_(updates[:, block]).addcmul_(beta[:, layer : layer + 1], aggregates[:, block])
-    return aggregates_kd

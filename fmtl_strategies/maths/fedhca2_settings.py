@@ -11,7 +11,7 @@ from fmtl_strategies.maths.conflict_averse import Method
 from fmtl_strategies.maths.hyper_weights import SgdSettings
 
 Mode = Literal["reference", "paper", "stable"]
-HyperGradient = Literal["inner_product", "cosine"]
+HyperGradient = Literal["inner-product", "cosine"]
 Parts = Literal["both", "encoder", "decoder"]
 Weights = Literal["learned", "fixed"]
 
@@ -24,7 +24,8 @@ class FedHCA2Settings:
     alpha_initial, beta_initial: weights a row starts with, in [0, 1].
     learning_rate, momentum, weight_decay: SGD of the weights.
     attention_scale, attention_temperature: see `attention_coefficients`.
-    hyper_gradient: "inner_product" as published, or "cosine", which makes steps independent of size and dimension.
+    hyper_gradient: "inner-product" as published, or "cosine": a step is then free of size and dimension, and at
+        most learning_rate / (1 - momentum) once the momentum has built up.
     parts: which groups are aggregated; the others only take their own update (ablation).
     weights: "learned", or "fixed" at their initial values (ablation).
     """
@@ -36,9 +37,9 @@ class FedHCA2Settings:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    attention_scale: Scale = "inverse_sqrt_size"
+    attention_scale: Scale = "inv-sqrt-d"
     attention_temperature: float = 1.0
-    hyper_gradient: HyperGradient = "inner_product"
+    hyper_gradient: HyperGradient = "inner-product"
     parts: Parts = "both"
     weights: Weights = "learned"
 

@@ -1,0 +1,142 @@
+"""Replies that are larger than they may be are refused before they are taken into memory.
+
+Over the network Flower takes a reply in pieces: first a list of the pieces, then each piece in an answer of its own,
+whose headers say how large it is. The headers are looked at before the piece is read (design.md section 6).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from weakref import WeakKeyDictionary
+
+import httpx
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
+from flwr.common.logger import log
+from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest
+from flwr.proto.runtime_pb2 import PullAppMessagesResponse
+from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
+from flwr.superlink.grid.http_grid import HttpGrid
+
+_LIST_PATH, _PIECE_PATH = "/pull-messages", "/pull-object"
+_MOST_PIECES = 100_000
+_NOTHING = 16
+"""Bytes of an answer that holds no piece: that it has not come yet. Flower would ask again for two hours."""
+
+_KEPT: WeakKeyDictionary[Grid, ReplyLimits] = WeakKeyDictionary()
+
+
+class ReplyLimits:
+    """The limits of the replies that are due, and what became of those beyond.
+
+    Attributes:
+        refused: why a reply was refused, by the id of the message it answers.
+    """
+
+    def __init__(self) -> None:
+        self.refused: dict[str, str] = {}
+        self._limits: dict[str, int] = {}
+        self._left: dict[str, int] = {}
+        self._message_of_piece: dict[str, str] = {}
+        self._deadline = math.inf
+        self._lock = threading.Lock()
+
+    def expect(self, limits: Mapping[str, int], deadline: float) -> None:
+        """Set what is due.
+
+        Args:
+            limits: the largest number of bytes of each reply, by the id of the message it answers.
+            deadline: time (`time.monotonic`) until which the content of a reply that was announced is waited for.
+        """
+        with self._lock:
+            self._deadline = deadline
+            self.refused, self._limits, self._left = {}, dict(limits), dict(limits)
+            self._message_of_piece = {}
+
+    def look(self, response: httpx.Response) -> None:
+        """Look at an answer of the link whose content has not been read yet.
+
+        Raises:
+            ObjectPullError: a piece of a reply that is too large, which Flower turns into an error reply.
+        """
+        path = response.request.url.path
+        if not response.is_success:
+            return
+        if path.endswith(_LIST_PATH):
+            response.read()
+            self._note(PullAppMessagesResponse.FromString(response.content))
+        elif path.endswith(_PIECE_PATH):
+            piece = PullObjectRequest.FromString(response.request.content).object_id
+            self._take(piece, int(response.headers.get("content-length", 0)))
+
+    def replaced(self, replies: Iterable[Message], sent: Mapping[str, Message]) -> Iterator[Message]:
+        """Yield replies, with the true reason in place of those that were refused here.
+
+        Args:
+            replies: as they came.
+            sent: the messages they answer, by id.
+        """
+        for reply in replies:
+            answered = reply.metadata.reply_to_message_id
+            if answered in self.refused and answered in sent:
+                yield Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, self.refused[answered]), reply_to=sent[answered])
+            else:
+                yield reply
+
+    def _note(self, listed: PullAppMessagesResponse) -> None:
+        for message, tree in zip(listed.messages_list, listed.message_object_trees, strict=True):
+            answered = message.metadata.reply_to_message_id
+            for number, piece in enumerate(_pieces(tree)):
+                self._message_of_piece[piece] = answered
+                if number >= _MOST_PIECES:
+                    self._refuse(answered, f"more than {_MOST_PIECES} pieces")
+                    break
+
+    def _take(self, piece: str, size: int) -> None:
+        answered = self._message_of_piece.get(piece, "")
+        if answered not in self._limits:
+            return
+        with self._lock:
+            self._left[answered] -= size
+            if self._left[answered] < 0:
+                self._refuse(answered, f"more than the {self._limits[answered]} bytes")
+            elif size <= _NOTHING and time.monotonic() > self._deadline:
+                self.refused[answered] = "the reply was announced, but its content did not come before the deadline"
+        if answered in self.refused:
+            raise ObjectPullError(piece, self.refused[answered])
+
+    def _refuse(self, answered: str, beyond: str) -> None:
+        self.refused[answered] = (
+            f"the reply holds {beyond} that this client's may have; it was refused before it was taken"
+        )
+
+
+def limits_of(grid: Grid) -> ReplyLimits | None:
+    """Return the limits of a grid's replies, kept from its first use on; None where replies are in memory already.
+
+    Args:
+        grid: over the network; all others live in one process or machine with their clients.
+    """
+    if not isinstance(grid, HttpGrid):
+        return None
+    if grid in _KEPT:
+        return _KEPT[grid]
+    client = getattr(getattr(grid, "_runtime_client", None), "_client", None)
+    if not isinstance(client, httpx.Client):
+        log(logging.WARNING, "this version of Flower hides its connection: replies are limited only once they are here")
+        return None
+    limits = ReplyLimits()
+    client.event_hooks = {**client.event_hooks, "response": [*client.event_hooks["response"], limits.look]}
+    _KEPT[grid] = limits
+    return limits
+
+
+def _pieces(tree: ObjectTree) -> Iterator[str]:
+    for child in tree.children:
+        yield from _pieces(child)
+    yield tree.object_id
