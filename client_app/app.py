@@ -1,92 +1,68 @@
-"""The Flower app of one client: turns messages into calls of `Participant` and back."""
+"""The Flower app of one client. It only passes messages on, so that a process of it starts fast.
+
+On a site Flower starts a process for every message, and loading torch and the data set anew each time would take
+longer than many a round of training. There a resident process does the work (`client_app.resident`); in a simulation,
+whose processes live on, it is done in place.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from pathlib import Path
 
-from flwr.app import Array, Context, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client_app.identity import identify
-from client_app.local_data import local_data
-from client_app.participant import Participant
-from fmtl_strategies.contract.layout import FloatArray
-from fmtl_strategies.contract.messages import (
-    PARAMETERS_RECORD,
-    QUERY_INITIAL,
-    InitialRequest,
-    Instruction,
-    MessageError,
-    Question,
-    read_arrays,
-    read_text,
-    to_records,
-)
-from fmtl_strategies.contract.wire import NumberFormat, decode_flat, encode_flat
+from client_app.call import Call, Kind
+from client_app.sent import note_answer, note_error
+
+RESIDENT_VARIABLE = "FMTL_RESIDENT"
+"""Environment variable: the private folder of a site's resident process. Unset: messages are answered in place."""
 
 app = ClientApp()
 
 
 @app.query()
 def describe(message: Message, context: Context) -> Message:
-    """Answer who this client is: a `Question` gets a `ClientProfile`."""
-    question = read_text(message.content, Question)
-    return Message(to_records(_participant(context).profile(question.settings)), reply_to=message)
+    """Answer who this client is."""
+    return _answer("describe", message, context)
 
 
-@app.query(QUERY_INITIAL.partition(".")[2])
+@app.query("initial")
 def send_initial(message: Message, context: Context) -> Message:
-    """Send the starting parameters of the groups asked for, as float32, with the request itself as text."""
-    request = read_text(message.content, InitialRequest)
-    vectors = _participant(context).initial(request.settings, request.groups)
-    return Message(to_records(request, parameters=_encoded(vectors, "float32")), reply_to=message)
+    """Send starting parameters."""
+    return _answer("initial", message, context)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Train a round: an `Instruction` and parameters get a `Report` and updates."""
-    instruction, participant = read_text(message.content, Instruction), _participant(context)
-    answer = participant.train(instruction, _received(message.content, instruction, participant))
-    return Message(
-        to_records(answer.report, updates=_encoded(answer.updates, instruction.upload_format)), reply_to=message
-    )
+    """Train a round."""
+    return _answer("train", message, context)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Score a personal model: an `Instruction` and parameters get a `Report`."""
-    instruction, participant = read_text(message.content, Instruction), _participant(context)
-    report = participant.evaluate(instruction, _received(message.content, instruction, participant))
-    return Message(to_records(report), reply_to=message)
+    """Score a personal model."""
+    return _answer("evaluate", message, context)
 
 
-def _participant(context: Context) -> Participant:
-    identity = identify(context.node_config, context.run_config, context.run_id)
-    # Simulated clients share one machine already; a site has it to itself.
-    workers = (os.cpu_count() or 1) if identity.is_site else 0
-    return Participant(identity.entry, local_data(identity.entry), identity.state_root, metric_workers=workers)
+def _answer(kind: Kind, message: Message, context: Context) -> Message:
+    call = Call(kind, context.node_config, context.run_config, context.run_id)
+    try:
+        content = _content(call, message.content)
+        note_answer(kind, call.run_id, content)
+    except Exception as error:
+        note_error(kind, call.run_id, error)
+        raise
+    return Message(content, reply_to=message)
 
 
-def _received(records: RecordDict, instruction: Instruction, participant: Participant) -> dict[str, FloatArray]:
-    """Check and decode the parameters that came with an instruction.
+def _content(call: Call, content: RecordDict) -> RecordDict:
+    place = os.environ.get(RESIDENT_VARIABLE)
+    if place:
+        from client_app.resident.asking import ask
 
-    Raises:
-        MessageError: a group this client does not have.
-        WireError: an array of another dtype or size than the client's group.
-    """
-    arrays = read_arrays(records, PARAMETERS_RECORD)
-    layouts = participant.layouts()
-    unknown = sorted(set(arrays) - set(layouts))
-    if unknown:
-        raise MessageError(
-            f"parameters for {', '.join(unknown)} arrived, but client {participant.entry.name} has only "
-            f"{', '.join(layouts)}"
-        )
-    return {
-        group: decode_flat(array, layouts[group].size, instruction.parameters_format) for group, array in arrays.items()
-    }
+        return ask(Path(place), call, content)
+    from client_app.handlers import answer
 
-
-def _encoded(vectors: Mapping[str, FloatArray], number_format: NumberFormat) -> dict[str, Array]:
-    return {group: encode_flat(vector, number_format) for group, vector in vectors.items()}
+    return answer(call, content)

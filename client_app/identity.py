@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from client_app.site_file import read_site_file
+from datasets.apart import require_apart
 from datasets.scenario import ClientEntry, load_scenario
 from fmtl_strategies.contract.paths import clients_folder, run_folder
 
+LABEL_CACHE = "label-cache"
 ConfigValue = bool | int | float | str | bytes
 
 
@@ -23,20 +26,22 @@ class Identity:
     Attributes:
         entry: its scenario entry.
         state_root: folder under which clients on this machine keep what survives a round.
+        label_cache: folder for labels derived from the data set's files, beside the run.
         is_site: a machine of its own (it was started with a client file), not one of many in a simulation.
     """
 
     entry: ClientEntry
     state_root: Path
+    label_cache: Path
     is_site: bool
 
 
 def identify(node_config: Mapping[str, object], run_config: Mapping[str, object], run_id: int) -> Identity:
     """Find this process's client.
 
-    A site names its own scenario file in the node config (`client-file`, and `client` where the file lists several)
-    and a folder for its state (`state-dir`). A simulated client has only a `partition-id`: the place of its entry in
-    the run's scenario.
+    A site names its own file in the node config (`site-file`), or a scenario file (`client-file`, and `client` where
+    the file lists several) and a folder for its state (`state-dir`). A simulated client has only a `partition-id`:
+    the place of its entry in the run's scenario.
 
     Args:
         node_config: Flower's node config.
@@ -45,22 +50,34 @@ def identify(node_config: Mapping[str, object], run_config: Mapping[str, object]
 
     Raises:
         IdentityError: a key is missing or has an impossible value.
-        ScenarioError: the scenario cannot be used.
+        ScenarioError: the scenario cannot be used, or clients have images in common.
         RunFolderError: `out-dir` is a relative path.
     """
+    site_file = _text(node_config, "site-file")
+    if site_file:
+        site = read_site_file(_absolute(site_file, "site-file"))
+        return Identity(site.entry, site.state, site.state / LABEL_CACHE, is_site=True)
     client_file = _text(node_config, "client-file")
     if client_file:
-        return Identity(_site_entry(client_file, _text(node_config, "client")), _site_state(node_config), is_site=True)
+        state = _site_state(node_config)
+        entry = _site_entry(client_file, _text(node_config, "client"))
+        return Identity(entry, state, state / LABEL_CACHE, is_site=True)
     scenario = _text(run_config, "scenario")
     if not scenario:
         raise IdentityError(
             "the run config has no 'scenario'. Give the name of a scenario or the absolute path of a .yaml file, "
             "for example --run-config \"scenario='demo'\"; a site gives client-file in its node config instead."
         )
-    entry = load_scenario(scenario).client(_partition(node_config))
+    loaded = load_scenario(scenario)
+    entry = loaded.client(_partition(node_config))
+    # All clients of a simulation read from this machine, so their images can be compared.
+    require_apart(loaded)
     state_dir = _text(node_config, "state-dir")
-    root = _absolute(state_dir) if state_dir else clients_folder(run_folder(_text(run_config, "out-dir"), run_id))
-    return Identity(entry, root, is_site=False)
+    if state_dir:
+        root = _absolute(state_dir, "state-dir")
+        return Identity(entry, root, root / LABEL_CACHE, is_site=False)
+    folder = run_folder(_text(run_config, "out-dir"), run_id)
+    return Identity(entry, clients_folder(folder), folder.parent / LABEL_CACHE, is_site=False)
 
 
 def _site_entry(client_file: str, client: str) -> ClientEntry:
@@ -90,13 +107,13 @@ def _site_state(node_config: Mapping[str, object]) -> Path:
             "the node config has a client-file but no 'state-dir', the absolute path of the folder where this site "
             "keeps its heads and optimiser state between rounds; without one they would be lost at every restart"
         )
-    return _absolute(state_dir)
+    return _absolute(state_dir, "state-dir")
 
 
-def _absolute(state_dir: str) -> Path:
-    path = Path(state_dir).expanduser()
+def _absolute(value: str, key: str) -> Path:
+    path = Path(value).expanduser()
     if not path.is_absolute():
-        raise IdentityError(f"state-dir = {state_dir!r} is a relative path; give an absolute one")
+        raise IdentityError(f"{key} = {value!r} is a relative path; give an absolute one")
     return path
 
 

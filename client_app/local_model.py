@@ -16,6 +16,7 @@ from client_app.model import ModelConfig, MultiTaskModel, build_model, set_encod
 from client_app.model.weights import load_encoder_weights
 from client_app.tasks import Task, get_task
 from client_app.tasks.edge import EdgeDetection
+from client_app.tasks.object_task import ObjectTask
 from datasets.scenario import ClientEntry
 
 _CACHED_MODELS = 8
@@ -50,6 +51,9 @@ def client_tasks(entry: ClientEntry, metric_workers: int = 0) -> dict[str, Task]
         distance = entry.edge_distance
         protocol = EdgeProtocol(max_distance=distance, workers=metric_workers)
         tasks["edge"] = EdgeDetection(protocol)
+    for name, task in tasks.items():
+        if isinstance(task, ObjectTask):
+            tasks[name] = type(task)(entry.smallest_anchor)
     return tasks
 
 
@@ -88,11 +92,10 @@ def _cached_model(entry: ClientEntry, num_classes: tuple[tuple[str, int], ...]) 
 
 
 def _build(entry: ClientEntry, num_classes: Mapping[str, int], seed: int) -> MultiTaskModel:
-    channels = {name: task.output_channels(num_classes) for name, task in client_tasks(entry).items()}
     config = ModelConfig(
         encoder=entry.encoder,
         tasks=entry.tasks,
-        out_channels=channels,
+        modules={name: task.modules(num_classes) for name, task in client_tasks(entry).items()},
         image_size=entry.image_size,
         decoder_width=entry.decoder_width,
         seed=seed,

@@ -1,1 +1,1 @@
-"""Metrics of the dense tasks: each streams over batches and merges across workers."""
+"""Metrics of every task: each streams over batches and merges across workers."""

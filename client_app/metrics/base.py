@@ -1,7 +1,8 @@
-"""What every metric has in common: counters that add up, and a value that may be unavailable.
+"""What every metric has in common: a state of named arrays, and a value that may be unavailable.
 
 A metric never holds pixels, only named arrays of sums or counts (float64 or int64). Because these add up, two
-workers that scored different images can be merged by addition, and the state fits in a message.
+workers that scored different images can be merged by addition, and the state fits in a message. A metric that ranks
+all objects of a data set has no such sums; `client_app.metrics.records` gives it arrays that grow instead.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +26,7 @@ class Metric(ABC):
     """One task's score over a data set, built up batch by batch.
 
     A subclass passes its zeroed counters to `__init__`, adds to them in `update` and turns them into one number in
-    `compute`. Counters combine by addition; a subclass whose state does not add up overrides `merge`.
+    `compute`. Counters combine by addition; for a state that does not add up see `RecordMetric`.
 
     Class attributes: `name` (as in tables, for example "mIoU"), `higher_is_better`, `unit` ("%", "degrees", "metres").
     """
@@ -43,12 +44,14 @@ class Metric(ABC):
         self._counters: dict[str, Array] = {key: np.array(value) for key, value in counters.items()}
 
     @abstractmethod
-    def update(self, prediction: Tensor, label: Tensor) -> None:
+    def update(self, prediction: Any, label: Any) -> None:
         """Add one batch.
 
         Args:
-            prediction: (B, C, H, W) raw network output at label resolution, any floating dtype, any device.
-            label: the collated label of the task: (B, H, W) int64 classes, or (B, C, H, W) float32.
+            prediction: what the task's head returned: for a dense task (B, C, H, W) raw network output at label
+                resolution, any floating dtype, any device.
+            label: the collated label of the task: (B, H, W) int64 classes, (B, C, H, W) float32, or a list with an
+                object label for each image.
 
         Raises:
             ValueError: shapes do not fit the metric.
@@ -61,6 +64,10 @@ class Metric(ABC):
         Raises:
             MetricUnavailable: nothing valid was seen, or a prediction was not finite.
         """
+
+    def details(self) -> Mapping[str, float | None]:
+        """Return further numbers by name, in `unit`; None for one that has no value. Errors as in `compute`."""
+        return {}
 
     def settings(self) -> Mapping[str, object]:
         """Return what the score depends on beside the data; only metrics with equal settings can be merged."""
@@ -79,8 +86,9 @@ class Metric(ABC):
                 f"Cannot merge two {type(self).__name__} with different settings: "
                 f"{dict(self.settings())} and {dict(other.settings())}."
             )
-        self._check(other._counters)
-        self._add(**other._counters)
+        state = other.state()
+        self._check(state)
+        self._absorb(state)
 
     def state(self) -> dict[str, Array]:
         """Return a copy of the counters by name: all that another worker needs to continue or merge."""
@@ -97,7 +105,7 @@ class Metric(ABC):
         """
         self._check(state)
         restored = copy(self)
-        restored._counters = {key: np.array(value) for key, value in state.items()}
+        restored._take(state)
         return restored
 
     def counter(self, name: str) -> Array:
@@ -109,6 +117,14 @@ class Metric(ABC):
         for key, amount in amounts.items():
             counter: Array = self._counters[key]
             self._counters[key] = np.asarray(counter + amount, dtype=counter.dtype)
+
+    def _absorb(self, state: Mapping[str, Array]) -> None:
+        """Add the state of another metric of this kind."""
+        self._add(**state)
+
+    def _take(self, state: Mapping[str, Array]) -> None:
+        """Replace this metric's state by a copy of another."""
+        self._counters = {key: np.array(value) for key, value in state.items()}
 
     def _require_finite(self) -> None:
         """Raise MetricUnavailable if the counter "non_finite" says that a prediction was NaN or infinite."""

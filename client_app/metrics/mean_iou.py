@@ -62,6 +62,15 @@ class MeanIoU(Metric):
                 f"mIoU over {self.num_classes} classes: expected a label (B, H, W) and a prediction "
                 f"(B, {self.num_classes}, H, W), got {tuple(label.shape)} and {tuple(prediction.shape)}."
             )
+        self.add_classes(prediction.detach().argmax(dim=1), label)
+        self._add(non_finite=non_finite_values(prediction))
+
+    def add_classes(self, predicted: Tensor, label: Tensor) -> None:
+        """Add maps of classes, of any one shape: the predicted class (below C where the label is known) and the label.
+
+        Raises:
+            ValueError: a label is neither 255 nor a class.
+        """
         valid = label != IGNORE_LABEL
         truth = label[valid].long()
         if truth.numel() and not 0 <= int(truth.min()) <= int(truth.max()) < self.num_classes:
@@ -69,9 +78,9 @@ class MeanIoU(Metric):
                 f"Labels run from {int(truth.min())} to {int(truth.max())}: expected 0 to {self.num_classes - 1}, or "
                 "255 for ignore. Check num_classes of the data set."
             )
-        cells = truth * self.num_classes + prediction.detach().argmax(dim=1)[valid]
+        cells = truth * self.num_classes + predicted[valid]
         counts = torch.bincount(cells, minlength=self.num_classes**2).reshape(self.num_classes, self.num_classes)
-        self._add(confusion=counts.cpu().numpy(), non_finite=non_finite_values(prediction))
+        self._add(confusion=counts.cpu().numpy())
 
     def class_iou(self) -> npt.NDArray[np.float64]:
         """Return IoU per class (C,), percent; NaN for a class that is neither labelled nor predicted."""

@@ -9,6 +9,7 @@ from client_app.model.multi_task_model import (
     parameter_groups_of,
     set_encoder_batch_norm_eval,
 )
+from client_app.model.task_modules import TaskModules, dense_modules
 from client_app.model.weights import WeightsError, WeightsReport, load_encoder_weights
 
 __all__ = [
@@ -17,11 +18,13 @@ __all__ = [
     "Encoder",
     "ModelConfig",
     "MultiTaskModel",
+    "TaskModules",
     "UnknownEncoderError",
     "WeightsError",
     "WeightsReport",
     "build_encoder",
     "build_model",
+    "dense_modules",
     "load_encoder_weights",
     "parameter_groups_of",
     "set_encoder_batch_norm_eval",

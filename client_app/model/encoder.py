@@ -1,9 +1,9 @@
 """The encoder: any timm network that offers feature maps, and the FedHCA2 Swin-T build as a preset."""
 
-import copy
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import timm
@@ -145,18 +145,45 @@ def build_encoder(name: str, image_size: tuple[int, int]) -> Encoder:
             f"encoder = {name!r}: timm cannot build this network with feature maps for images of "
             f"{image_size[0]}x{image_size[1]} ({error}). Choose one that supports `features_only`, such as resnet18."
         ) from error
-    _require_size(name, image_size, backbone)
+    problem = _size_problem(name, image_size, image_size)
+    if problem:
+        raise ValueError(
+            f"image_size = {image_size[0]}x{image_size[1]} does not fit encoder {name!r} ({problem}). "
+            "Use a height and a width that are multiples of 32, or the size the network was published for."
+        )
     return Encoder(backbone, output_norms=preset.output_norms)
 
 
-def _require_size(name: str, image_size: tuple[int, int], backbone: nn.Module) -> None:
-    """Run shapes only (no numbers) through the backbone, so an image size it cannot take fails here and clearly."""
-    shapes_only = copy.deepcopy(backbone).to("meta").eval()
-    try:
-        with torch.no_grad():
-            shapes_only(torch.empty(1, 3, *image_size, device="meta"))
-    except (AssertionError, RuntimeError) as error:
+def require_other_size(name: str, image_size: tuple[int, int], scored_size: tuple[int, int]) -> None:
+    """Refuse an encoder that cannot be scored on images of another size than it is trained on.
+
+    Raises:
+        ValueError: it can take images of `image_size` only.
+    """
+    problem = _size_problem(name, image_size, scored_size)
+    if problem:
         raise ValueError(
-            f"image_size = {image_size[0]}x{image_size[1]} does not fit encoder {name!r} ({error}). "
-            "Use a height and a width that are multiples of 32, or the size the network was published for."
-        ) from error
+            f"encoder = {name!r}, built for image-size = [{image_size[0]}, {image_size[1]}], cannot take the "
+            f"validation images, which fit: pad leaves at {scored_size[0]}x{scored_size[1]} ({problem}). Give an "
+            "image-size that holds every image, use fit: inside or fit: resize, or choose an encoder that takes every "
+            "size, such as resnet18."
+        )
+
+
+@lru_cache(maxsize=64)
+def _size_problem(name: str, image_size: tuple[int, int], given: tuple[int, int]) -> str:
+    """Why a network built for images of one size cannot take those of another (or the same), empty if it can.
+
+    Shapes alone (no numbers) run through it, so that a size it cannot take fails early and clearly. A simulation
+    builds the same network for every client, and this takes several times as long as building it.
+    """
+    preset = resolve_encoder(name)
+    with torch.device("meta"):
+        options = timm_options(preset, image_size)
+        network = timm.create_model(preset.timm_name, pretrained=False, features_only=True, **options).eval()
+        try:
+            with torch.no_grad():
+                network(torch.empty(1, 3, *given))
+        except (AssertionError, RuntimeError) as error:
+            return str(error)
+    return ""

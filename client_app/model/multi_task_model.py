@@ -8,14 +8,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from client_app.model.decoder import FCNDecoder
 from client_app.model.encoder import Encoder, build_encoder
-from client_app.model.head import UpsamplingHead
+from client_app.model.task_modules import TaskModules
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -27,18 +26,18 @@ class ModelConfig:
     Args:
         encoder: a preset ("swin-t-fedhca2") or a timm network name.
         tasks: task names, each once.
-        out_channels: channels each task predicts, by task name.
+        modules: how each task's decoder and head are built, by task name.
         image_size: (height, width) of the training images in pixels.
         decoder_width: channels inside and after each decoder, a multiple of 4; the paper uses 96.
         seed: seed of the run; together with a part's name it decides that part's initial parameters.
 
     Raises:
-        ValueError: no task, a task twice, a task without channels, or a size that is not positive.
+        ValueError: no task, a task twice, a task without modules, or a size that is not positive.
     """
 
     encoder: str
     tasks: tuple[str, ...]
-    out_channels: Mapping[str, int]
+    modules: Mapping[str, TaskModules]
     image_size: tuple[int, int]
     decoder_width: int = 96
     seed: int = 0
@@ -48,10 +47,9 @@ class ModelConfig:
             raise ValueError("tasks is empty: a client needs at least one task.")
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError(f"tasks = {list(self.tasks)}: every task may appear only once.")
-        for task in self.tasks:
-            if self.out_channels.get(task, 0) < 1:
-                found = self.out_channels.get(task)
-                raise ValueError(f"out_channels[{task!r}] = {found}: expected a positive number of channels.")
+        without = [task for task in self.tasks if task not in self.modules]
+        if without:
+            raise ValueError(f"modules has nothing for {', '.join(without)}: every task needs a decoder and a head.")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise ValueError(f"image_size = {self.image_size}: expected (height, width) in pixels, both positive.")
         if self.decoder_width < 4 or self.decoder_width % 4:
@@ -83,8 +81,11 @@ class MultiTaskModel(nn.Module):
         """Task names in the order of the configuration."""
         return tuple(self.decoders)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Return each task's raw prediction (B, C_task, H, W) for normalised images (B, 3, H, W)."""
+    def forward(self, image: Tensor) -> dict[str, Any]:
+        """Return each task's raw prediction for normalised images (B, 3, H, W).
+
+        For a dense task it is a tensor (B, C_task, H, W), for an object task what its head gives.
+        """
         features = self.encoder(image)
         size = (int(image.shape[-2]), int(image.shape[-1]))
         return {task: self.heads[task](decoder(features), size) for task, decoder in self.decoders.items()}
@@ -111,8 +112,9 @@ def build_model(config: ModelConfig) -> MultiTaskModel:
     decoders: dict[str, nn.Module] = {}
     heads: dict[str, nn.Module] = {}
     for task in config.tasks:
-        decoders[task] = _seeded(partial(FCNDecoder, encoder.channels, width), seed, f"decoder/{task}")
-        heads[task] = _seeded(partial(UpsamplingHead, width, config.out_channels[task]), seed, f"head/{task}")
+        modules = config.modules[task]
+        decoders[task] = _seeded(partial(modules.decoder, encoder.channels, width), seed, f"decoder/{task}")
+        heads[task] = _seeded(partial(modules.head, width), seed, f"head/{task}")
     return MultiTaskModel(encoder, decoders, heads)
 
 

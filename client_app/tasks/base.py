@@ -1,20 +1,21 @@
-"""What every dense task defines: channels, loss and its weight, metric."""
+"""What every task defines: how its part of the model is built, loss and its weight, metric."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from client_app.metrics.base import Metric
+from client_app.model.task_modules import TaskModules, dense_modules
 
 IGNORE_LABEL = 255
 
 
 class Task(ABC):
-    """One dense prediction task.
+    """One task a client can train.
 
     Attributes: `name` (key of the label in a sample), `loss_weight` (factor in the sum over a client's tasks,
     used for single-task clients too, as FedHCA2 does), `metric_name` and `higher_is_better` (what is reported).
@@ -26,11 +27,11 @@ class Task(ABC):
     higher_is_better: ClassVar[bool]
 
     @abstractmethod
-    def output_channels(self, num_classes: Mapping[str, int]) -> int:
-        """Return the channels a head for this task predicts.
+    def modules(self, num_classes: Mapping[str, int]) -> TaskModules:
+        """Return how this task's decoder and head are built.
 
         Args:
-            num_classes: the data set's class counts by task name (`dataset.num_classes`).
+            num_classes: the data set's class counts (`dataset.num_classes`).
 
         Raises:
             ValueError: the task needs a class count that the data set does not give.
@@ -38,7 +39,32 @@ class Task(ABC):
 
     @abstractmethod
     def new_metric(self, num_classes: Mapping[str, int]) -> Metric:
-        """Return an empty metric for this task; `num_classes` as for `output_channels`."""
+        """Return an empty metric for this task; `num_classes` as for `modules`."""
+
+    @abstractmethod
+    def loss(self, prediction: Any, label: Any) -> Tensor:
+        """Return the unweighted loss of one batch, a float32 scalar with a graph.
+
+        Args:
+            prediction: what the task's head returned.
+            label: the collated label of this task, on the same device: a tensor, or for an object task a list with
+                one label for each image.
+
+        Raises:
+            ValueError: prediction and label do not belong together.
+        """
+
+
+class DenseTask(Task):
+    """A task with a prediction and a label for every pixel."""
+
+    @abstractmethod
+    def output_channels(self, num_classes: Mapping[str, int]) -> int:
+        """Return the channels a head for this task predicts; `num_classes` and errors as for `modules`."""
+
+    def modules(self, num_classes: Mapping[str, int]) -> TaskModules:
+        """Return FedHCA2's decoder and head with this task's channels."""
+        return dense_modules(self.output_channels(num_classes))
 
     def loss(self, prediction: Tensor, label: Tensor) -> Tensor:
         """Return the unweighted loss of one batch, computed in float32 whatever the prediction's dtype.

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from client_app.metrics.base import Metric
 from client_app.metrics.rmse import DepthRMSE
-from client_app.tasks.base import Task
+from client_app.tasks.base import DenseTask
 
 
-class Depth(Task):
+class Depth(DenseTask):
     """Mean absolute error over valid pixels (label above 0), weight 1, scored by RMSE (FedHCA2 losses and weights)."""
 
     name = "depth"

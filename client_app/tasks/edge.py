@@ -9,13 +9,13 @@ from torch import Tensor
 from client_app.metrics.base import Metric
 from client_app.metrics.edge.ods import OdsF
 from client_app.metrics.edge.protocol import EdgeProtocol
-from client_app.tasks.base import IGNORE_LABEL, Task
+from client_app.tasks.base import IGNORE_LABEL, DenseTask
 
 POSITIVE_WEIGHT = 0.95
 """Weight of edge pixels in the loss; the others weigh 1 minus this. FedHCA2 uses it on PASCAL and NYUD alike."""
 
 
-class EdgeDetection(Task):
+class EdgeDetection(DenseTask):
     """Binary cross-entropy with weights 0.95 / 0.05, mean over valid pixels; weight 50; scored by odsF.
 
     Source: FedHCA2 losses and weights.

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from client_app.metrics.base import Metric
 from client_app.metrics.mean_angle import MeanAngle
-from client_app.tasks.base import Task
+from client_app.tasks.base import DenseTask
 
 
-class SurfaceNormals(Task):
+class SurfaceNormals(DenseTask):
     """L1 between normalised vectors, summed over x, y, z, mean over valid pixels; weight 10; scored by mErr.
 
     Source: FedHCA2 losses and weights. A pixel is valid where the label is not the zero vector.

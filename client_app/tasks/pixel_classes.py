@@ -6,10 +6,10 @@ from torch import Tensor
 
 from client_app.metrics.base import Metric
 from client_app.metrics.mean_iou import MeanIoU
-from client_app.tasks.base import Task, class_count, mean_cross_entropy
+from client_app.tasks.base import DenseTask, class_count, mean_cross_entropy
 
 
-class PixelClasses(Task):
+class PixelClasses(DenseTask):
     """Cross-entropy over valid pixels, scored by mIoU; a subclass gives name and weight."""
 
     metric_name = MeanIoU.name

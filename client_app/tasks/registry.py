@@ -5,10 +5,14 @@ from collections.abc import Callable, Mapping
 from client_app.tasks.base import Task
 from client_app.tasks.depth import Depth
 from client_app.tasks.edge import EdgeDetection
+from client_app.tasks.instance import InstanceSegmentation
+from client_app.tasks.keypoints import Keypoints
 from client_app.tasks.normals import SurfaceNormals
+from client_app.tasks.panoptic import Panoptic
 from client_app.tasks.parts import HumanParts
 from client_app.tasks.saliency import Saliency
 from client_app.tasks.semseg import SemanticSegmentation
+from client_app.tasks.stuff import Stuff
 
 _TASKS: Mapping[str, Callable[[], Task]] = {
     "semseg": SemanticSegmentation,
@@ -17,11 +21,13 @@ _TASKS: Mapping[str, Callable[[], Task]] = {
     "normals": SurfaceNormals,
     "edge": EdgeDetection,
     "depth": Depth,
+    "instance": InstanceSegmentation,
+    "keypoints": Keypoints,
+    "stuff": Stuff,
+    "panoptic": Panoptic,
 }
 TRAINED_TASKS: tuple[str, ...] = tuple(_TASKS)
 """Tasks a client can train."""
-LABEL_ONLY_TASKS: tuple[str, ...] = ("instance", "keypoints", "stuff", "panoptic")
-"""Tasks that data sets can label, but no client trains: there is no decoder and no loss for them."""
 
 
 class UnknownTaskError(ValueError):
@@ -29,27 +35,11 @@ class UnknownTaskError(ValueError):
 
 
 def get_task(name: str) -> Task:
-    """Return the task of this name.
+    """Return the task of this name, with its default settings.
 
     Raises:
-        UnknownTaskError: no such task, or one whose labels exist but which cannot be trained.
+        UnknownTaskError: no such task.
     """
-    known = ", ".join(TRAINED_TASKS)
-    if name in LABEL_ONLY_TASKS:
-        raise UnknownTaskError(
-            f"Task {name!r} has labels but cannot be trained in this version: there is no decoder, loss or metric for "
-            f"it. Tasks that can be trained: {known}."
-        )
     if name not in _TASKS:
-        raise UnknownTaskError(f"Unknown task {name!r}. Tasks that can be trained: {known}.")
+        raise UnknownTaskError(f"Unknown task {name!r}. Tasks that can be trained: {', '.join(TRAINED_TASKS)}.")
     return _TASKS[name]()
-
-
-def output_channels(tasks: tuple[str, ...], num_classes: Mapping[str, int]) -> dict[str, int]:
-    """Return the head channels of several tasks by name, as a model configuration wants them.
-
-    Raises:
-        UnknownTaskError: a task cannot be trained.
-        ValueError: the data set gives no class count for a task that needs one.
-    """
-    return {name: get_task(name).output_channels(num_classes) for name in tasks}

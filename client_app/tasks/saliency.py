@@ -7,10 +7,10 @@ from torch import Tensor
 
 from client_app.metrics.base import Metric
 from client_app.metrics.max_f import MaxF
-from client_app.tasks.base import IGNORE_LABEL, Task, mean_cross_entropy
+from client_app.tasks.base import IGNORE_LABEL, DenseTask, mean_cross_entropy
 
 
-class Saliency(Task):
+class Saliency(DenseTask):
     """Two-class cross-entropy balanced within the batch, weight 5, scored by maxF (FedHCA2 losses and weights).
 
     Background weighs as much as the fraction of salient pixels and the other way round, so both classes pull equally.

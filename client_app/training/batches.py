@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from client_app.training.seeds import numpy_generator, torch_generator
 
 Sample = dict[str, Any]
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
+"""`image` and a label for each task: a tensor, or for an object task a list with one label for each image."""
 _BATCHES_AHEAD = 2
 
 
@@ -95,13 +95,19 @@ def evaluation_batches(data: LocalData, batch_size: int) -> Iterator[Batch]:
     yield from _collated(order, load, data)
 
 
-def to_device(batch: Mapping[str, Tensor], device: torch.device) -> Batch:
-    """Move a batch to a device; to a GPU through pinned memory, images in channels-last layout."""
+def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:
+    """Move a batch to a device; to a GPU tensors go through pinned memory, images in channels-last layout."""
     if device.type == "cpu":
         return dict(batch)
-    moved = {name: value.pin_memory().to(device, non_blocking=True) for name, value in batch.items()}
+    moved = {name: _moved(value, device) for name, value in batch.items()}
     moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
     return moved
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, list):
+        return [label.to(device) for label in value]
+    return value.pin_memory().to(device, non_blocking=True)
 
 
 def _collated(order: list[list[int]], load: Callable[[int], Sample], data: LocalData) -> Iterator[Batch]:

@@ -79,9 +79,13 @@ def choose_arithmetic(device: str, precision: Precision) -> Arithmetic:
 
 
 @contextmanager
-def reproducible_kernels() -> Iterator[None]:
-    """Let cuDNN choose only deterministic kernels, and the same ones each time."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+def reproducible_kernels(*, allow_tf32: bool = True) -> Iterator[None]:
+    """Let cuDNN choose only deterministic kernels, and the same ones each time.
+
+    Args:
+        allow_tf32: let convolutions of float32 values round them to ten bits, as PyTorch does by default.
+    """
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=allow_tf32):
         yield
 
 

@@ -21,3 +21,7 @@ class DeviceMemoryError(DeviceError):
 
 class StateError(TrainingError):
     """What a client kept from earlier rounds cannot be used."""
+
+
+class PrivacyError(TrainingError):
+    """A client's privacy would be spent beyond its limit, or could not be accounted for."""

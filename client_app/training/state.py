@@ -15,7 +15,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from fmtl_strategies.contract.messages import Report
 FORMAT = 1
 _ROUND_FOLDER = re.compile(r"^round-(\d{5,})$")
 _SECTIONS = ("parameters", "buffers", "optimiser")
+_EXCHANGED = "exchanged/"
 
 
 class Counters(BaseModel):
@@ -45,6 +46,7 @@ class Counters(BaseModel):
         completed_epochs: local epochs since the start of the run: the position in the schedule.
         model: signature of every group's layout; the state fits no other model.
         scaler: state of the loss scaler; empty unless training runs in float16.
+        exchanged_scaler: the same of the model that is exchanged, where the client has a second one.
         request: digest of the instruction and parameters that were answered.
     """
 
@@ -56,7 +58,22 @@ class Counters(BaseModel):
     completed_epochs: int = Field(ge=0)
     model: dict[str, str]
     scaler: dict[str, int | float] = Field(default_factory=dict)
+    exchanged_scaler: dict[str, int | float] = Field(default_factory=dict)
     request: str
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """One model and its optimiser.
+
+    Attributes:
+        parameters: flat (D,) float32 vector by group.
+        buffers, optimiser: arrays by name.
+    """
+
+    parameters: dict[str, FloatArray]
+    buffers: NamedArrays
+    optimiser: NamedArrays
 
 
 @dataclass(frozen=True)
@@ -65,14 +82,13 @@ class ClientState:
 
     Attributes:
         counters: round, schedule position and what the state belongs to.
-        parameters: flat (D,) float32 vector by group.
-        buffers, optimiser: arrays by name.
+        model: the client's model: the one that is scored.
+        exchanged: the model that is exchanged, where that is another one (Ditto).
     """
 
     counters: Counters
-    parameters: dict[str, FloatArray]
-    buffers: NamedArrays
-    optimiser: NamedArrays
+    model: ModelState
+    exchanged: ModelState | None = None
 
 
 @dataclass(frozen=True)
@@ -158,20 +174,27 @@ class StateFolder:
             self._require_start_of_run(rounds[0], before)
         return Restored(None)
 
-    def save(self, state: ClientState, answer: Answer) -> None:
+    def save(self, state: ClientState, answer: Answer, book: Callable[[], None] | None = None) -> None:
         """Write the state and answer of a round, then remove what is no longer needed.
 
         States of later rounds are removed too: they grew out of a round that has just been trained differently.
+
+        Args:
+            state: what the client goes on from.
+            answer: what it sends.
+            book: called when all is written and before anybody can read the answer back.
         """
         number = state.counters.round
         with whole_folder(self._place(number)) as place:
-            arrays: NamedArrays = {f"parameters/{group}": vector for group, vector in state.parameters.items()}
-            arrays |= {f"buffers/{name}": array for name, array in state.buffers.items()}
-            arrays |= {f"optimiser/{name}": array for name, array in state.optimiser.items()}
+            arrays = _flattened(state.model)
+            if state.exchanged is not None:
+                arrays |= {_EXCHANGED + name: array for name, array in _flattened(state.exchanged).items()}
             save_arrays(place / "state.safetensors", arrays)
             save_arrays(place / "updates.safetensors", answer.updates)
             write_json(place / "answer.json", answer.report.model_dump(mode="json"))
             write_json(place / "state.json", state.counters.model_dump(mode="json"))
+            if book is not None:
+                book()
         for other in self.rounds():
             if other not in (number, state.counters.restored_round):
                 shutil.rmtree(self._place(other))
@@ -210,16 +233,29 @@ def _read_counters(place: Path) -> Counters:
     return counters
 
 
+def _flattened(model: ModelState) -> NamedArrays:
+    arrays: NamedArrays = {f"parameters/{group}": vector for group, vector in model.parameters.items()}
+    arrays |= {f"buffers/{name}": array for name, array in model.buffers.items()}
+    return arrays | {f"optimiser/{name}": array for name, array in model.optimiser.items()}
+
+
 def _read_state(place: Path) -> ClientState:
     counters = _read_counters(place)
+    arrays = load_arrays(place / "state.safetensors")
+    second = {name.removeprefix(_EXCHANGED): array for name, array in arrays.items() if name.startswith(_EXCHANGED)}
+    first = {name: array for name, array in arrays.items() if not name.startswith(_EXCHANGED)}
+    return ClientState(counters, _model_state(first), _model_state(second) if second else None)
+
+
+def _model_state(arrays: NamedArrays) -> ModelState:
     sections: dict[str, NamedArrays] = {section: {} for section in _SECTIONS}
-    for key, array in load_arrays(place / "state.safetensors").items():
+    for key, array in arrays.items():
         section, _, name = key.partition("/")
         if section not in sections:
             raise ValueError(f"state.safetensors holds {key!r}, which belongs to none of {', '.join(_SECTIONS)}")
         sections[section][name] = array
     parameters = {group: vector.astype(np.float32, copy=False) for group, vector in sections["parameters"].items()}
-    return ClientState(counters, parameters, sections["buffers"], sections["optimiser"])
+    return ModelState(parameters, sections["buffers"], sections["optimiser"])
 
 
 def _listed(rounds: list[int]) -> str:

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import breadth_first_order
 
 BoolArray = npt.NDArray[np.bool_]
 IndexArray = npt.NDArray[np.int32]
@@ -110,6 +108,10 @@ def _search(
         The free columns reached, and the predecessor of every node. Nodes: rows 0 .. R-1, free columns R .. R+G-1
         (a matched column is stepped over to its row), and R+G, the source from which all starts are reached.
     """
+    # scipy takes seconds to load, and only clients that score edges need it.
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import breadth_first_order
+
     row_count, column_count = matching[0].size, matching[1].size
     source = row_count + column_count
     mate = matching[1][columns]

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
 from client_app.metrics.edge.counts import EdgeCounts, EdgeImage
+from client_app.metrics.edge.matching import BoolArray
 from client_app.metrics.edge.parallel import score_images
 from client_app.metrics.edge.protocol import EdgeProtocol
+from datasets.edge_annotators import drawings
 
 IGNORE_LABEL = 255
 _COUNTERS = ("matched_predicted", "predicted", "matched_annotated", "annotated")
@@ -87,26 +89,42 @@ class OdsF(Metric):
         return self.protocol.scoring_settings()
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
-        """Add one batch: (B, 1, H, W) logits, and (B, 1, H, W) labels 0, 1 or 255 (ignore).
+        """Add one batch.
+
+        Args:
+            prediction: (B, 1, H, W) logits.
+            label: (B, 1, H, W) with 0, 1 and 255 (ignore); or, where several people drew boundaries, (B, H, W) integers
+                whose bit k is set where annotator k did, negative where nothing is known.
 
         Raises:
             ValueError: shapes do not fit, or a label has another value.
         """
-        if label.ndim != 4 or label.shape[1] != 1 or prediction.shape != label.shape:
+        several = label.ndim == 3 and not label.is_floating_point()
+        expected = (label.shape[0], 1, *label.shape[-2:])
+        if tuple(prediction.shape) != expected or (label.ndim != 4 and not several):
             raise ValueError(
-                f"{self.name}: expected a label and a prediction (B, 1, H, W), got {tuple(label.shape)} and "
-                f"{tuple(prediction.shape)}."
+                f"{self.name}: expected a label and a prediction (B, 1, H, W), or as label integers (B, H, W) for "
+                f"several annotators; got {tuple(label.shape)} and {tuple(prediction.shape)}."
             )
-        boundary, valid = label == 1, label != IGNORE_LABEL
-        if not bool((boundary | (label == 0) | ~valid).all()):
-            raise ValueError(f"{self.name}: the edge label has values other than 0, 1 and 255 (ignore).")
+        truths = self._of_annotators(label) if several else self._of_one_label(label)
         non_finite = non_finite_values(prediction)
         self._add(non_finite=non_finite)
         if int(non_finite):
             return
         probability = torch.sigmoid(prediction.detach().float()).cpu().numpy()[:, 0]
-        boundary_map, valid_map = boundary.cpu().numpy(), valid.cpu().numpy()[:, 0]
-        self.add_images(EdgeImage(*triple) for triple in zip(probability, boundary_map, valid_map, strict=True))
+        self.add_images(EdgeImage(image, *truth) for image, truth in zip(probability, truths, strict=True))
+
+    def _of_one_label(self, label: Tensor) -> list[tuple[BoolArray, BoolArray]]:
+        """Return one drawing (1, H, W) and the valid pixels (H, W) of each image."""
+        boundary, valid = label == 1, label != IGNORE_LABEL
+        if label.shape[1] != 1 or not bool((boundary | (label == 0) | ~valid).all()):
+            raise ValueError(f"{self.name}: the edge label has values other than 0, 1 and 255 (ignore).")
+        return list(zip(boundary.cpu().numpy(), valid.cpu().numpy()[:, 0], strict=True))
+
+    @staticmethod
+    def _of_annotators(codes: Tensor) -> list[tuple[BoolArray, BoolArray]]:
+        """Return every drawing (A, H, W) and the valid pixels (H, W) of each image."""
+        return [drawings(image) for image in codes.cpu().numpy()]
 
     def add_images(self, images: Iterable[EdgeImage]) -> None:
         """Add images given as probabilities and any number of annotators; errors as in `score_images`."""

@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import correlate1d
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -23,6 +22,9 @@ def triangle_filter(image: FloatArray, radius: int) -> FloatArray:
     Returns:
         (H, W) float64. Source: convTri; MATLAB computes it in single precision, here it is double.
     """
+    # scipy takes seconds to load, and only clients that score edges need it.
+    from scipy.ndimage import correlate1d
+
     kernel = triangle_kernel(radius)
     along_x = correlate1d(image, kernel, axis=1, mode="reflect")
     return np.asarray(correlate1d(along_x, kernel, axis=0, mode="reflect"), dtype=np.float64)

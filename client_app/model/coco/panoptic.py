@@ -1,0 +1,121 @@
+"""The panoptic head: an instance head and a semantic head on one pyramid, merged when scored (arXiv 1901.02446)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from client_app.model.coco.detection import DetectionHead, DetectionPrediction, DetectionSettings, require_mode
+from client_app.model.coco.fusion import merge
+from client_app.model.coco.precision import AutocastState
+from client_app.model.coco.semantic import SemanticHead
+from client_app.model.coco.targets import require_classes
+from datasets.conventions import IGNORE, PANOPTIC_THINGS
+from datasets.objects import PanopticSegments
+
+
+@dataclass(frozen=True)
+class PanopticSettings:
+    """What a panoptic head tells apart.
+
+    Attributes:
+        classes: number of classes, things first.
+        things: how many of them are things.
+        smallest_anchor: side in pixels of the smallest anchors.
+
+    Raises:
+        ValueError: no thing, or no stuff.
+    """
+
+    classes: int
+    things: int
+    smallest_anchor: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.things < self.classes:
+            raise ValueError(
+                f"{self.things} of {self.classes} panoptic classes are things: expected at least one thing and at "
+                f"least one other. Check num_classes['panoptic'] and num_classes[{PANOPTIC_THINGS!r}] of the data set."
+            )
+
+
+class PanopticHead(nn.Module):
+    """Mask R-CNN's head for things, and a semantic head for the other classes with one more class for every thing.
+
+    Args:
+        width: channels of each level of the pyramid.
+        settings: what is told apart.
+    """
+
+    def __init__(self, width: int, settings: PanopticSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.detection = DetectionHead(width, DetectionSettings(settings.things, settings.smallest_anchor, "masks"))
+        self.semantic = SemanticHead(width, settings.classes - settings.things + 1)
+
+    def forward(self, decoded: Mapping[str, Tensor], image_size: tuple[int, int]) -> PanopticPrediction:
+        """Return what computes losses or segments when asked to; arguments as for `DetectionHead`."""
+        return PanopticPrediction(self, decoded, image_size)
+
+
+class PanopticPrediction:
+    """The pyramid of a batch and the head that reads it; a `client_app.detections.PanopticOutput`.
+
+    Args:
+        head: what finds segments.
+        decoded: levels of the pyramid by name.
+        image_size: height and width of the images in pixels.
+    """
+
+    def __init__(self, head: PanopticHead, decoded: Mapping[str, Tensor], image_size: tuple[int, int]) -> None:
+        self._head = head
+        self._features = decoded
+        self._image_size = image_size
+        self._autocast = AutocastState.of_now(next(iter(decoded.values())))
+        self._things: DetectionPrediction = head.detection(decoded, image_size)
+
+    def losses(self, labels: Sequence[PanopticSegments]) -> dict[str, Tensor]:
+        """Return the parts of the instance loss, and `semantic`: mean cross-entropy over pixels that have a class.
+
+        Raises:
+            ValueError: labels do not belong to the images, or have a class out of range.
+            RuntimeError: the head is in evaluation mode.
+        """
+        settings = self._head.settings
+        require_classes([label.classes for label in labels], settings.classes, "panoptic class")
+        parts = self._things.losses([label.things(settings.things) for label in labels])
+        classes = torch.stack([stuff_map(label, settings.things) for label in labels])
+        total = F.cross_entropy(self._classes(), classes, ignore_index=IGNORE, reduction="sum")
+        return {**parts, "semantic": total / (classes != IGNORE).sum().clamp(min=1)}
+
+    @torch.no_grad()
+    def segments(self) -> list[PanopticSegments]:
+        """Return the segments of each image, on the CPU.
+
+        Raises:
+            RuntimeError: the head is in training mode.
+        """
+        require_mode(self._head, training=False)
+        classes = self._classes().argmax(dim=1).cpu()
+        found = self._things.detections()
+        things = self._head.settings.things
+        return [merge(detected, image, things) for detected, image in zip(found, classes, strict=True)]
+
+    def _classes(self) -> Tensor:
+        with self._autocast.again():
+            classes: Tensor = self._head.semantic(self._features, self._image_size)
+        return classes.float()
+
+
+def stuff_map(label: PanopticSegments, things: int) -> Tensor:
+    """Return (h, w) int64, what the semantic head learns: 0 for things, then the other classes in their order.
+
+    Void and crowds are 255, which is ignored.
+    """
+    classes = label.class_map(IGNORE)
+    known = classes != IGNORE
+    return torch.where(known, (classes - things + 1).clamp(min=0), IGNORE)

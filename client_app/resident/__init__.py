@@ -1,0 +1,1 @@
+"""A process that stays on a site between messages, with torch, the model's code and the data set loaded."""
