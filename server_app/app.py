@@ -15,10 +15,11 @@ from fmtl_strategies.base import PersonalizedStrategy
 from fmtl_strategies.contract.paths import run_folder
 from fmtl_strategies.record import RoundRecord
 from fmtl_strategies.registry import make_strategy
-from server_app.config import RunConfig, parse_run_config
+from server_app.config import RunConfig, effective_config, parse_run_config
 from server_app.result import final_result, totals
 from server_app.rounds import RunFailedError, run_rounds
 from server_app.run_folder import RunFolder, RunFolderError, library_versions
+from server_app.strategy_source import changed_source, source_record
 
 app = ServerApp()
 
@@ -51,7 +52,7 @@ def run(grid: Grid, config: RunConfig, parameters: dict[str, Any], path: Path) -
         try:
             record = run_rounds(strategy, grid, folder, config)
         except RunFailedError as error:
-            _finish(folder, strategy, saved, reason=str(error))
+            _finish(folder, strategy, saved, record=error.record, reason=str(error))
             raise
         return _finish(folder, strategy, saved, record=record)
     finally:
@@ -59,13 +60,16 @@ def run(grid: Grid, config: RunConfig, parameters: dict[str, Any], path: Path) -
 
 
 def _open_folder(folder: RunFolder, config: RunConfig, parameters: dict[str, Any]) -> dict[str, Any]:
-    strategy = make_strategy(config.strategy, config.round_settings("check"), parameters)
-    effective = config.model_dump(by_alias=True, exclude={"resume", "out_dir"})
-    own = strategy.parameters.model_dump(by_alias=True)
-    effective.update({f"{config.strategy}.{name}": value for name, value in own.items()})
+    make_strategy(config.strategy, config.round_settings("check"), parameters)  # refused before a folder is made
+    effective = effective_config(config, parameters)
     if not config.resume:
         experiment = f"run-{uuid4().hex[:12]}"
-        saved: dict[str, Any] = {"run_config": effective, "experiment": experiment, "versions": library_versions()}
+        saved: dict[str, Any] = {
+            "run_config": effective,
+            "experiment": experiment,
+            "versions": library_versions(),
+            **source_record(config.strategy),
+        }
         folder.create(saved)
         return saved
     saved = folder.open()
@@ -76,6 +80,8 @@ def _open_folder(folder: RunFolder, config: RunConfig, parameters: dict[str, Any
                 f"cannot resume {folder.path}: {key} = {effective.get(key)!r}, the run was started with "
                 f"{before.get(key)!r}; use the same settings (fmtl resume does) or start a new run"
             )
+    if (changed := changed_source(config.strategy, saved)) is not None:
+        raise RunFolderError(f"cannot resume {folder.path}: {changed}; put the file back, or start a new run")
     return saved
 
 
@@ -87,6 +93,8 @@ def _finish(
     record: RoundRecord | None = None,
     reason: str | None = None,
 ) -> dict[str, Any]:
+    if record is not None and (arrays := strategy.final_arrays()):
+        folder.write_unified(arrays)
     result = {**final_result(strategy, saved, record, reason), **totals(folder.history())}
     folder.write_result(result)
     log(logging.INFO, "result: %s", folder.path / "result.json")

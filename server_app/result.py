@@ -9,6 +9,8 @@ from fmtl_strategies.base import PersonalizedStrategy
 from fmtl_strategies.contract.messages import Score
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.record import RoundRecord
+from server_app.config import parse_run_config
+from server_app.training_settings import training_setting_origins, training_settings
 
 FORMAT = 1
 
@@ -21,18 +23,25 @@ def final_result(
     Args:
         strategy: the strategy after the last round.
         config: content of config.json.
-        record: the final scores; None where the run failed before.
+        record: the final scores, or why there are none; None where the run failed before.
         reason: why the run failed; None where it completed.
     """
     run_config = config["run_config"]
     scores = {} if record is None else record.scores
     set_aside = {} if record is None else record.set_aside
+    settings, _ = parse_run_config(run_config)
+    local_epochs = {name: profile.local_epochs for name, profile in strategy.roster.profiles.items()}
     return {
         "format": FORMAT,
         "status": "completed" if reason is None else "failed",
         "reason": reason,
         "strategy": run_config["strategy"],
-        "strategy_parameters": strategy.parameters.model_dump(by_alias=True),
+        "strategy_parameters": _by_name(
+            strategy, {section: values.model_dump(by_alias=True) for section, values in strategy.sections().items()}
+        ),
+        "strategy_parameter_origins": _by_name(strategy, strategy.origins()),
+        "training_settings": training_settings(settings, local_epochs),
+        "training_setting_origins": training_setting_origins(settings, local_epochs),
         "scenario": run_config["scenario"],
         "seed": run_config["seed"],
         "rounds": run_config["num-server-rounds"],
@@ -43,6 +52,15 @@ def final_result(
             for name, profile in sorted(strategy.roster.profiles.items())
         },
     }
+
+
+def _by_name(strategy: PersonalizedStrategy, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return values of all parameters by name; those of a wrapped strategy as `<strategy>.<parameter>`."""
+    found: dict[str, Any] = {}
+    for section, values in sections.items():
+        prefix = "" if section == strategy.name else f"{section}."
+        found |= {prefix + name: value for name, value in values.items()}
+    return found
 
 
 def totals(history: Sequence[Mapping[str, Any]]) -> dict[str, float | int]:

@@ -17,13 +17,24 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from fmtl_strategies.base import PersonalizedStrategy
+from fmtl_strategies.finite import NonFiniteModelError
 from fmtl_strategies.record import RoundRecord
 from server_app.config import RunConfig
+from server_app.progress import ProgressLog
 from server_app.run_folder import Checkpoint, RunFolder
+from server_app.telemetry import Telemetry
 
 
 class RunFailedError(RuntimeError):
-    """A run that cannot go on; the text is the reason."""
+    """A run that cannot go on; the text is the reason.
+
+    Attributes:
+        record: where the rounds are done and only scores are missing, the record that says why.
+    """
+
+    def __init__(self, reason: str, record: RoundRecord | None = None) -> None:
+        super().__init__(reason)
+        self.record = record
 
 
 @dataclass
@@ -45,31 +56,42 @@ def run_rounds(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, co
         The record with the final scores.
 
     Raises:
-        RunFailedError: too few clients at the start, or too many skipped rounds in a row.
+        RunFailedError: too few clients at the start, too many skipped rounds in a row, or no score at the end.
     """
     progress = _restore(strategy, folder)
-    if progress.round == config.num_server_rounds and progress.skipped_in_a_row >= config.max_skipped_rounds:
+    # A run that is shorter than max-skipped-rounds has failed when all its rounds were: its models are as they began.
+    too_many = min(config.max_skipped_rounds, config.num_server_rounds)
+    if progress.round == config.num_server_rounds and progress.skipped_in_a_row >= too_many:
         raise RunFailedError("the last rounds had too few good replies (max-skipped-rounds); nothing is left to resume")
     _wait_for_clients(strategy, grid, config)
     strategy.summary()
+    progress_log, telemetry = ProgressLog(folder), Telemetry(folder)
     for server_round in range(progress.round + 1, config.num_server_rounds + 1):
         log(logging.INFO, "[ROUND %s/%s]", server_round, config.num_server_rounds)
         _wait_for_quorum(strategy, grid, config)
         messages = strategy.configure_train(server_round, ArrayRecord(), ConfigRecord(), grid)
-        replies = grid.send_and_receive(messages, timeout=config.round_timeout)
-        strategy.aggregate_train(server_round, replies)
+        replies = progress_log.exchange(strategy, grid, messages, config.round_timeout)
+        try:
+            strategy.aggregate_train(server_round, replies)
+        except NonFiniteModelError as error:
+            raise RunFailedError(str(error)) from error
         progress.round = server_round
         progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if strategy.record.skipped else 0
         _keep(strategy, folder, progress, config.keep_checkpoints)
-        if progress.skipped_in_a_row >= config.max_skipped_rounds:
+        telemetry.add(strategy.record.as_json())
+        if progress.skipped_in_a_row >= too_many:
             raise RunFailedError(_why_skipped(strategy.record, progress.skipped_in_a_row))
-    return _score(strategy, grid, folder, config)
+    record = _score(strategy, grid, folder, config)
+    telemetry.add(record.as_json())
+    if all(score.value is None for by_task in record.scores.values() for score in by_task.values()):
+        raise RunFailedError(_why_unscored(record), record)
+    return record
 
 
 def _score(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, config: RunConfig) -> RoundRecord:
     last = config.num_server_rounds
     messages = strategy.configure_evaluate(last, ArrayRecord(), ConfigRecord(), grid)
-    strategy.aggregate_evaluate(last, grid.send_and_receive(messages, timeout=config.round_timeout))
+    strategy.aggregate_evaluate(last, ProgressLog(folder).exchange(strategy, grid, messages, config.round_timeout))
     folder.append_history(strategy.record.as_json())
     _log_round(strategy.record)
     return strategy.record
@@ -128,7 +150,18 @@ def _wait_for_quorum(strategy: PersonalizedStrategy, grid: Grid, config: RunConf
 
 def _why_skipped(record: RoundRecord, skipped: int) -> str:
     reasons = "; ".join(f"{client}: {reason}" for client, reason in sorted(record.set_aside.items())) or "no client"
-    return f"{skipped} rounds in a row had too few good replies (max-skipped-rounds); the last: {reasons}"
+    count = f"{skipped} rounds in a row" if skipped > 1 else "1 round"
+    return f"{count} had too few good replies (max-skipped-rounds); the last: {reasons}"
+
+
+def _why_unscored(record: RoundRecord) -> str:
+    missing = {
+        f"{client}, {task}": score.missing_because
+        for client, by_task in record.scores.items()
+        for task, score in by_task.items()
+    }
+    reasons = "; ".join(f"{who}: {why}" for who, why in sorted({**missing, **record.set_aside}.items()))
+    return f"all rounds are done, but no client has a score: {reasons or 'no client was there'}"
 
 
 def _log_round(record: RoundRecord) -> None:

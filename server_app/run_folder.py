@@ -4,6 +4,7 @@ config.json      run config, strategy parameters, versions, experiment name; wri
 history.jsonl    one line per round
 checkpoints/     round-00007/ with arrays.safetensors and state.json; the newest few
 clients/         in simulation, what clients keep between rounds
+unified.safetensors  the one model of a method that has one (feddea), written when a run completes
 result.json      written last; a run without it has not finished
 """
 
@@ -127,6 +128,12 @@ class RunFolder:
             os.fsync(stream.fileno())
             return stream.tell()
 
+    def append_progress(self, line: Mapping[str, Any]) -> None:
+        """Append one line to progress.jsonl, which is for people who watch: nothing is read back from it."""
+        path = self.path / "progress.jsonl"
+        with clear_disk_errors(path), path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, sort_keys=True, allow_nan=False) + "\n")
+
     def cut_history(self, length: int) -> None:
         """Drop what was written to history.jsonl after a checkpoint was made."""
         if self.history_path.exists():
@@ -169,6 +176,17 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json, the last act of a run."""
         write_json(self.path / "result.json", result)
+
+    def write_unified(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Write unified.safetensors whole: the one model of a method that has one."""
+        beside = self.path / ".unified.safetensors.tmp"
+        try:
+            save_arrays(beside, arrays)
+            with beside.open("rb") as written:
+                os.fsync(written.fileno())  # result.json, which says that the run completed, must not outlive it
+            os.replace(beside, self.path / "unified.safetensors")
+        finally:
+            beside.unlink(missing_ok=True)
 
     def _checkpoints(self) -> list[Path]:
         folder = self.path / "checkpoints"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from math import ceil, nan
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fmtl_strategies.contract.files import clear_disk_errors
 from server_app.report.comparison import Column, Comparison
+from server_app.report.figure import write_figure
 from server_app.report.run_reader import Measure, Pair, Run
 
 __all__ = ["draw_task", "write_curves"]
@@ -21,6 +19,7 @@ __all__ = ["draw_task", "write_curves"]
 _ACROSS = 3
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 """Okabe and Ito's palette (2008), which colour-blind readers can tell apart, most contrasting first, and one more."""
+_LONGEST_LABEL = 60
 _STYLES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _WIDEST, _NARROWEST, _STEP = 3.0, 1.2, 0.5
@@ -42,13 +41,7 @@ def write_curves(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
         figure = draw_task(comparison, task)
         if figure is None:
             continue
-        buffer = BytesIO()
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="png")
-        path = folder / f"curve_{task}.png"
-        with clear_disk_errors(path):
-            path.write_bytes(buffer.getvalue())
-        paths.append(path)
+        paths.append(write_figure(figure, folder / f"curve_{task}.png"))
     return tuple(paths)
 
 
@@ -56,7 +49,7 @@ def draw_task(comparison: Comparison, task: str) -> Figure | None:
     """One task's figure: a panel for each client, one colour for each strategy.
 
     Several seeds of a strategy are thin lines of its colour under the thick line of their mean, which is drawn where
-    all of them have a value. A missing value is a gap.
+    all of them have a value. With more strategies than colours only the means are drawn. A missing value is a gap.
 
     Args:
         comparison: the runs.
@@ -72,7 +65,9 @@ def draw_task(comparison: Comparison, task: str) -> Figure | None:
     across = min(_ACROSS, len(pairs))
     down = ceil(len(pairs) / across)
     groups = _groups(comparison)
-    figure = Figure(figsize=(max(4.2 * across, 6.0), 3.3 * down + 0.5 + 0.25 * ceil(len(groups) / 3)), dpi=120)
+    width = max(4.2 * across, 6.0)
+    columns = _legend_columns(groups, width)
+    figure = Figure(figsize=(width, 3.3 * down + 0.5 + 0.22 * ceil(len(groups) / columns)), dpi=120)
     figure.set_layout_engine("constrained")
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for panel, pair in zip(axes, pairs, strict=False):
@@ -86,8 +81,19 @@ def draw_task(comparison: Comparison, task: str) -> Figure | None:
             if label not in labels:
                 handles.append(handle)
                 labels.append(label)
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=9, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
     return figure
+
+
+def _label(group: Column) -> str:
+    label = ", ".join(line for line in group.label if line != "n = 1")
+    return (label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…").replace("$", r"\$")
+
+
+def _legend_columns(groups: Sequence[Column], width: float) -> int:
+    """How many columns of the legend fit into a width in inches, at 9 points."""
+    longest = max(len(_label(group)) for group in groups)
+    return max(1, min(3, len(groups), int(width / (0.6 + 0.075 * longest))))
 
 
 def _title(task: str, measure: Measure | None) -> str:
@@ -112,8 +118,8 @@ def _groups(comparison: Comparison) -> tuple[Column, ...]:
 def _draw_panel(panel: Axes, pair: Pair, groups: Sequence[Column], measure: Measure | None) -> None:
     for index, group in enumerate(groups):
         colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
-        label = ", ".join(line for line in group.label if line != "n = 1").replace("$", r"\$")
-        if len(group.runs) > 1:
+        label = _label(group)
+        if len(group.runs) > 1 and len(groups) <= len(_COLOURS):
             for run in group.runs:
                 panel.plot(*_line(run, pair), color=colour, linestyle=style, linewidth=0.8, alpha=0.45)
         rounds, values = _mean_line(group.runs, pair)

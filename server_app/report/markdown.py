@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
+from urllib.parse import quote
 
+from fmtl_strategies.contract.paths import PREDICTIONS_FILE
 from server_app.report.comparison import Comparison
 from server_app.report.run_reader import Pair, Run
 from server_app.report.table import Footnotes, blocks, printable, to_markdown
@@ -16,13 +19,14 @@ _NOT_SHOWN = frozenset({"out-dir", "resume"})
 """Settings of where and how a run was started, which the table of runs names already."""
 
 
-def markdown_report(comparison: Comparison, rows: Sequence[Pair], curves: Sequence[Path]) -> str:
+def markdown_report(comparison: Comparison, rows: Sequence[Pair], curves: Sequence[Path], place: Path) -> str:
     """Write a comparison as Markdown.
 
     Args:
         comparison: the runs.
         rows: the client-task pairs to show.
         curves: pictures that lie beside the report.
+        place: folder that the report is for; where run folders hold pictures of predictions, it links to them.
 
     Returns:
         The text of ``comparison.md``.
@@ -43,6 +47,7 @@ def markdown_report(comparison: Comparison, rows: Sequence[Pair], curves: Sequen
         parts.append("## Curves\n")
         parts += [f"![{path.stem.removeprefix('curve_')} by round]({path.name})\n" for path in curves]
     runs = [run for column in comparison.columns for run in column.runs]
+    parts += _predictions(runs, place)
     parts += ["## Runs\n", _runs_table(runs)]
     parts += ["## Clients\n", _clients_table(runs)] if any(run.clients for run in runs) else []
     parts += ["## Settings\n", _settings(runs)]
@@ -78,6 +83,17 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _predictions(runs: Sequence[Run], place: Path) -> list[str]:
+    """Pictures that clients drew of what their models predict; only a simulation has them in its run folder."""
+    parts = []
+    for run in runs:
+        for picture in sorted(run.folder.glob(f"clients/*/*/{PREDICTIONS_FILE}")):
+            link = quote(os.path.relpath(picture.resolve(), place.resolve()))
+            title = f"{run.name}, {picture.parent.name}"
+            parts.append(f"![{_cell(title)}: labels, and predictions below]({link})\n")
+    return ["## Predictions\n", *parts] if parts else []
 
 
 def _runs_table(runs: Sequence[Run]) -> str:

@@ -120,10 +120,14 @@ class HistoryLine(_Read):
         final: whether this line only adds the scores of the last round's model.
         evaluated_round: the round whose model the scores belong to; None where nothing was scored.
         scores: by client and task.
+        participants: clients whose replies were used; None where the line does not say.
+        skipped: whether nobody's were, because they were too few.
     """
 
     round: Count
     final: bool = False
+    participants: list[Name] | None = None
+    skipped: bool = False
     evaluated_round: Count | None = None
     scores: dict[Name, dict[Name, Score]] = Field(default_factory=dict)
 

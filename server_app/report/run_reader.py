@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +80,8 @@ class Run:
         scores: the final ones, of an unfinished run the last ones.
         curves: scores by round.
         cost: None for an unfinished run.
+        given_name: what to call it in a comparison; empty for the folder's name.
+        missed: by client, rounds that were aggregated without it or skipped; only clients that missed any.
     """
 
     folder: Path
@@ -98,11 +100,13 @@ class Run:
     scores: Mapping[Pair, Score]
     curves: Mapping[Pair, Curve]
     cost: Cost | None
+    given_name: str = ""
+    missed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The folder's name, which users know the run by."""
-        return self.folder.resolve().name
+        """What users know the run by: the name it was given, or its folder's."""
+        return self.given_name or self.folder.resolve().name
 
     @property
     def state(self) -> str:
@@ -182,7 +186,16 @@ def _ended(folder: Path, config: ConfigFile, history: tuple[HistoryLine, ...], r
         scores=dict(results),
         curves=_curves(history),
         cost=Cost(result.seconds, result.bytes_up, result.bytes_down),
+        missed=_missed(history, result.clients),
     )
+
+
+def _missed(history: tuple[HistoryLine, ...], clients: Iterable[str]) -> dict[str, int]:
+    trained = [line for line in history if not line.final and line.participants is not None]
+    counts = {
+        client: sum(line.skipped or client not in (line.participants or ()) for line in trained) for client in clients
+    }
+    return {client: count for client, count in counts.items() if count}
 
 
 def _unfinished(folder: Path, config: ConfigFile, history: tuple[HistoryLine, ...]) -> Run:

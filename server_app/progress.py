@@ -1,0 +1,73 @@
+"""Who is at work in the round that is under way, as JSON lines in progress.jsonl.
+
+The history has a line for every round that has ended; this file says what happens in between: which clients were
+asked, when each answered, and who has not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fmtl_strategies.base import PersonalizedStrategy
+from fmtl_strategies.exchange import send_and_collect
+from server_app.run_folder import RunFolder
+
+
+class ProgressLog:
+    """Sends a round's messages and writes down what becomes of them.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def exchange(
+        self, strategy: PersonalizedStrategy, grid: Grid, messages: Iterable[Message], timeout_seconds: float
+    ) -> list[Message]:
+        """Send messages and return the replies that come in time.
+
+        Args:
+            strategy: has just made the messages.
+            grid: connection to the nodes.
+            messages: one for each client.
+            timeout_seconds: deadline of the round.
+        """
+        sent = list(messages)
+        record = strategy.record
+        facts = {"round": record.round, "final": record.final}
+        self._write("asked", **facts, clients=strategy.present, bytes_down=record.bytes_down)
+        started = time.monotonic()
+        answered: set[str] = set()
+
+        def note(reply: Message) -> None:
+            client = strategy.asked().get(reply.metadata.reply_to_message_id)
+            if client is None:
+                return
+            answered.add(client)
+            seconds = round(time.monotonic() - started, 3)
+            if reply.has_error():
+                self._write("failed", **facts, client=client, seconds=seconds, reason=str(reply.error.reason)[:500])
+            else:
+                self._write("answered", **facts, client=client, seconds=seconds, bytes_up=array_bytes(reply))
+
+        asked = strategy.roster.present(message.metadata.dst_node_id for message in sent)
+        profiles = {node: strategy.roster.profiles[client] for client, node in asked}
+        replies = send_and_collect(grid, sent, timeout_seconds, note, profiles)
+        for client in sorted(set(strategy.asked().values()) - answered):
+            self._write("late", **facts, client=client, seconds=round(time.monotonic() - started, 3))
+        return replies
+
+    def _write(self, event: str, **facts: Any) -> None:
+        self._folder.append_progress({"event": event, "time": round(time.time(), 3), **facts})
+
+
+def array_bytes(reply: Message) -> int:
+    """Return the bytes of all arrays of a message."""
+    return sum(len(array.data) for record in reply.content.array_records.values() for array in record.values())
