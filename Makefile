@@ -1,11 +1,13 @@
-# Everything from a fresh clone: `make demo` trains, `make test` checks. Both set up .venv on their own.
+# Everything from a fresh clone: `make demo` trains, `make network-demo` does so over the network with processes of their
+# own, `make test` checks. All set up .venv on their own.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+NETWORK_DEMO := runs/network-demo
 
-.PHONY: demo test lint clean
+.PHONY: demo network-demo test lint clean
 
 demo: $(VENV)/.ready
 	@rm -rf $(DEMO)-before
@@ -14,8 +16,15 @@ demo: $(VENV)/.ready
 	$(BIN)/fmtl run --strategy fedhca2 --scenario default --out $(DEMO)/fedhca2
 	$(BIN)/fmtl compare $(DEMO)/local $(DEMO)/fedhca2
 
+network-demo: $(VENV)/.ready
+	@rm -rf $(NETWORK_DEMO)-before
+	@if [ -d $(NETWORK_DEMO) ]; then mv $(NETWORK_DEMO) $(NETWORK_DEMO)-before; \
+	  echo "The earlier demo is now in $(NETWORK_DEMO)-before."; fi
+	$(BIN)/fmtl rehearse --scenario network_demo --strategy local --strategy fedhca2 --rounds 2 --out $(NETWORK_DEMO)
+
+# One thread for each of the two processes: more would wait for each other.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.ready-for-tests
 	$(BIN)/python -m ruff check .

@@ -14,12 +14,20 @@ import typer
 COMMANDS = {
     "run": "Run a strategy over a scenario and wait for its end.",
     "resume": "Go on with a run that was interrupted.",
+    "sweep": "Run strategies x settings x seeds over one scenario, and compare them.",
+    "reproduce": "Run a published table again, and print paper and measured values side by side.",
     "compare": "Compare runs: a table by client and task, and curves.",
     "strategies": "List the strategies, or the parameters of one.",
     "scenarios": "List the scenarios, or the clients of one.",
+    "data": "Say where data sets come from, and check one on disk.",
     "score": "Score predictions on disk with the metric of a task.",
+    "keys": "Make, show and renew the keys of a coordinator and of sites.",
+    "server": "Coordinate a federation of real machines.",
+    "rehearse": "Rehearse a federation: a coordinator and its sites on this machine.",
+    "site": "Take part in a federation from this machine.",
 }
-"""Every command with its line in ``fmtl --help``; the module ``fmtl.commands.<name>`` has its function ``command``."""
+"""Every command with its line in ``fmtl --help``; the module ``fmtl.commands.<name>`` has its ``command``, a function
+or a group of them."""
 
 OWN_PACKAGES = ("client_app", "datasets", "fmtl", "fmtl_strategies", "server_app")
 TRACEBACK_VARIABLE = "FMTL_TRACEBACK"
@@ -63,10 +71,18 @@ def build_app(arguments: list[str]) -> typer.Typer:
     wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, summary in COMMANDS.items():
         if name == wanted:
-            app.command(name)(import_module(f"fmtl.commands.{name}").command)
+            _add(app, name, import_module(f"fmtl.commands.{name}").command)
         else:
             app.command(name)(_listed_only(summary))
     return app
+
+
+def _add(app: typer.Typer, name: str, command: typer.Typer | Callable[..., None]) -> None:
+    """Add a command, or a group of them."""
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
 
 
 def _group() -> None:

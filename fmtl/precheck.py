@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from datasets.scenario import ClientEntry, ScenarioError
+from datasets.scenario import DATA_ROOT_VARIABLE, ClientEntry, ScenarioError
+
+TITLES: Mapping[str, str] = {
+    "nyud": "NYUD-v2",
+    "pascal_context": "PASCAL-Context",
+    "coco": "MS COCO 2017",
+    "bsds_sod": "BSDS with saliency masks",
+    "folder": "your own images",
+}
 
 
 def check_settings(values: Mapping[str, Any], clients: tuple[ClientEntry, ...]) -> None:
@@ -21,24 +29,58 @@ def check_settings(values: Mapping[str, Any], clients: tuple[ClientEntry, ...]) 
         FileNotFoundError: a client's data set or weights file is not there.
     """
     from client_app.model.encoder import resolve_encoder
-    from fmtl_strategies.parameters import parse_parameters
-    from fmtl_strategies.registry import strategy_class
+    from fmtl_strategies.registry import make_strategy
     from server_app.config import parse_run_config
 
     config, parameters = parse_run_config(values)
-    parse_parameters(config.strategy, strategy_class(config.strategy).parameters_model, parameters)
+    make_strategy(config.strategy, config.round_settings("check"), parameters)
     for entry in clients:
         resolve_encoder(entry.encoder)
-        if entry.data_root is not None:
-            _require(entry.data_path(), entry, "data-root")
-        weights = entry.weights_path()
-        if weights is not None:
-            _require(weights, entry, "encoder-weights")
+    _require_data(clients)
+    for entry in clients:
+        _require_weights(entry)
 
 
-def _require(path: Path, entry: ClientEntry, key: str) -> None:
-    if not path.exists():
+def _require_data(clients: Sequence[ClientEntry]) -> None:
+    """Refuse clients whose data sets are not there; all that is missing is named at once."""
+    is_rooted = bool(os.environ.get(DATA_ROOT_VARIABLE))
+    missing: dict[str, ClientEntry] = {}
+    for entry in clients:
+        if entry.data_root is None:
+            continue
+        absolute = os.path.isabs(os.path.expanduser(entry.data_root))
+        if not (is_rooted or absolute) or not entry.data_path().is_dir():
+            missing.setdefault(entry.data_root, entry)
+    if missing:
+        raise ScenarioError(_what_to_fetch(missing, is_rooted))
+
+
+def _what_to_fetch(missing: Mapping[str, ClientEntry], is_rooted: bool) -> str:
+    """One sentence: which data sets to fetch, how to learn more about each, and where to put them."""
+    data = _listed([f"{TITLES[entry.dataset]} (`fmtl data help {entry.dataset}`)" for entry in missing.values()])
+    names = _listed(list(missing))
+    if is_rooted:
+        places = _listed([str(entry.data_path()) for entry in missing.values()])
+        verb = "does" if len(missing) == 1 else "do"
+        return (
+            f"this scenario needs {data}, but {places} {verb} not exist: fetch what you lack and put it there, or set "
+            f"the environment variable {DATA_ROOT_VARIABLE} to the folder that holds {names}."
+        )
+    return (
+        f"this scenario needs {data}: fetch what you lack, put it into a folder of your choice as {names}, and set the "
+        f"environment variable {DATA_ROOT_VARIABLE}, which is not set, to that folder."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(names))
+    return " and ".join([", ".join(distinct[:-1]), distinct[-1]] if len(distinct) > 1 else distinct)
+
+
+def _require_weights(entry: ClientEntry) -> None:
+    weights = entry.weights_path()
+    if weights is not None and not weights.is_file():
         raise ScenarioError(
-            f"client {entry.name}: {key} is {path}, which does not exist. Put the data there, or change {key} or the "
-            f"environment variable FMTL_DATA_ROOT."
+            f"client {entry.name}: encoder-weights is {weights}, and there is no such file. Put it there, change "
+            f"encoder-weights, or set the environment variable {DATA_ROOT_VARIABLE} to the folder that holds it."
         )

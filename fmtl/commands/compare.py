@@ -68,5 +68,5 @@ def write_report(comparison: Comparison, rows: Sequence[Pair], folder: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     curves = write_curves(comparison, folder)
     report = folder / "comparison.md"
-    write_text(report, markdown_report(comparison, rows, curves))
+    write_text(report, markdown_report(comparison, rows, curves, folder))
     return report, len(curves)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,22 +48,29 @@ def resume_launch(folder: Path, app_dir: Path | None, resources: dict[str, Any])
         resources: fields of `Resources` that differ from those recorded with the run.
 
     Raises:
-        SettingError: the folder holds no run that was started.
+        SettingError: the folder holds no run that was started, or one of a strategy whose code has changed since.
     """
-    from fmtl.commands.run import complete, find_app
+    from fmtl.commands.run import complete, find_app, is_own_code
     from fmtl.simulation import LAUNCH_FILE, Launch, Resources, SettingError
     from fmtl.simulation.run_config import app_config, merge
+    from fmtl.simulation.session import RECORDED_STRATEGY_PATH
+    from fmtl_strategies.contract.paths import STRATEGY_PATH
+    from server_app.strategy_source import changed_source
 
     saved = _read_json(folder / "config.json")
     if saved is None or not isinstance(saved.get("run_config"), dict):
         raise SettingError(f"{folder} holds no run to resume: it has no config.json; start one with `fmtl run`.")
     recorded = _read_json(folder / LAUNCH_FILE) or {}
+    if RECORDED_STRATEGY_PATH in recorded:
+        os.environ.setdefault(STRATEGY_PATH, str(recorded[RECORDED_STRATEGY_PATH]))
     before = recorded.pop("app_dir", None)
     app = find_app(Path(before) if app_dir is None and before and Path(before).is_dir() else app_dir)
     values = merge(app_config(app), saved["run_config"], str(folder / "config.json"))
     values = merge(values, {"out-dir": str(folder), "resume": True}, "fmtl resume")
     known = {key: recorded[key] for key in ("cpus_per_client", "gpus_per_client") if key in recorded}
     clients = complete(values, app, recorded.get("clients"))
+    if is_own_code(app) and (changed := changed_source(str(values["strategy"]), saved)) is not None:
+        raise SettingError(f"cannot resume {folder}: {changed}; put the file back, or start a new run.")
     return Launch(app, values, folder, Resources(clients=clients, **(known | resources)))
 
 

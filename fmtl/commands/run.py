@@ -42,15 +42,16 @@ def command(
     Exits with 0 when the run has completed, 1 when it failed, 2 for a wrong setting. Nothing that was started stays.
     """
     from fmtl.simulation import Launch, Resources
-    from fmtl.simulation.run_config import app_config, merge, parse_setting, read_config_file
+    from fmtl.simulation.run_config import app_config, merge, merge_all, parse_setting, read_config_file
 
     app = find_app(app_dir)
-    values = app_config(app)
-    if config is not None:
-        values = merge(values, read_config_file(config), f"--config {config}")
-    values = merge(values, dict(parse_setting(text) for text in settings or []), "--set")
     flags = {"strategy": strategy, "scenario": scenario, "num-server-rounds": rounds, "seed": seed}
-    values = merge(values, {key: value for key, value in flags.items() if value is not None}, "flag")
+    sources = [] if config is None else [(read_config_file(config), f"--config {config}")]
+    sources.append((dict(parse_setting(text) for text in settings or []), "--set"))
+    sources.append(({key: value for key, value in flags.items() if value is not None}, "flag"))
+    values = merge_all(app_config(app), sources)
+    if is_own_code(app):
+        _refuse_unread(values, sources)
     folder = _run_folder(out, values)
     values = merge(values, {"out-dir": str(folder), "resume": False}, "flag")
     amount = complete(values, app, clients)
@@ -82,7 +83,7 @@ def complete(values: RunConfig, app: Path, clients: int | None) -> int:
     is_path = "/" in scenario or scenario.endswith((".yaml", ".yml"))
     if is_path:
         values["scenario"] = scenario = str(Path(scenario).expanduser().absolute())
-    own_code = app == Path(__file__).resolve().parents[2]
+    own_code = is_own_code(app)
     if clients is None or own_code:
         from datasets.scenario import load_scenario
 
@@ -96,6 +97,30 @@ def complete(values: RunConfig, app: Path, clients: int | None) -> int:
     if values.get("min-clients") == 0:
         values["min-clients"] = clients
     return clients
+
+
+def is_own_code(app: Path) -> bool:
+    """Whether the checkout to run is the one that this command belongs to; another has its own strategies."""
+    return app == Path(__file__).resolve().parents[2]
+
+
+def _refuse_unread(values: RunConfig, sources: list[tuple[RunConfig, str]]) -> None:
+    """Refuse parameters of strategies that the chosen one does not read, wherever the user has set them.
+
+    Raises:
+        SettingError: such a parameter.
+        StrategyParameterError: an impossible parameter of a strategy that wraps another.
+    """
+    from fmtl.simulation import SettingError
+    from fmtl_strategies.in_force import in_force
+    from fmtl_strategies.parameters import StrategyParameterError
+
+    read = in_force(str(values["strategy"]), values)
+    for given, source in sources:
+        try:
+            read.refuse(given)
+        except StrategyParameterError as error:
+            raise SettingError(f"{source}: {error}.") from error
 
 
 def launch_and_report(launch: Launch) -> None:
@@ -145,7 +170,8 @@ def _run_folder(out: Path | None, values: RunConfig) -> Path:
             )
         return folder
     scenario = Path(str(values.get("scenario", "app"))).stem
-    name = f"{values.get('strategy', 'run')}-{scenario}-s{values.get('seed', 0)}"
+    strategy = str(values.get("strategy", "run")).rpartition(":")[2]
+    name = f"{strategy}-{scenario}-s{values.get('seed', 0)}"
     base = Path.cwd() / "runs"
     numbered = (base / (name if number == 1 else f"{name}-{number}") for number in range(1, 100_000))
     return next(folder for folder in numbered if not folder.exists())

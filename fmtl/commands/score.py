@@ -7,23 +7,68 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datasets.conventions import TASKS
+
 if TYPE_CHECKING:
-    from fmtl.score import ScoreResult
+    from fmtl.scoring.result import ScoreResult
+
+NO_SCORE = 1
+
+HELP = f"""Score predictions on disk with the metric of a task.
+
+TASK is one of {", ".join(TASKS)}.
+
+Examples:
+
+fmtl score semseg --predictions DIR --ground-truth DIR --num-classes 40
+
+fmtl score instance --predictions results.json --ground-truth instances_val2017.json --iou segm
+
+fmtl score keypoints --predictions results.json --ground-truth person_keypoints_val2017.json
+
+fmtl score panoptic --predictions panoptic.json --ground-truth panoptic_val2017.json
+
+Exits with 0 when there is a score, 1 when none can be computed (the reason is printed), 2 for files or settings that
+are wrong. Files of each task: docs/metrics.md.
+"""
 
 
 def command(
-    task: Annotated[
-        str, typer.Argument(metavar="TASK", help="semseg, parts, saliency, normals, depth or edge.", show_default=False)
+    task: Annotated[str, typer.Argument(metavar="TASK", show_default=False)],
+    predictions: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of predictions, named like the ground truth; instance, keypoints: results JSON; panoptic: "
+            "panoptic JSON."
+        ),
     ],
-    predictions: Annotated[Path, typer.Option(help="Folder of predictions, named like the ground truth.")],
-    ground_truth: Annotated[Path, typer.Option(help="Folder of ground truth; every file in it is scored.")],
+    ground_truth: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of ground truth, every file in it is scored; instance, keypoints: annotation JSON; panoptic: "
+            "panoptic JSON."
+        ),
+    ],
     *,
-    num_classes: Annotated[int | None, typer.Option(help="Classes of semseg and parts (parts: 7 if left out).")] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(help="Classes of semseg, stuff and parts (parts: 7 if left out).")
+    ] = None,
     ignore: Annotated[
         int | None,
-        typer.Option(help="Ground-truth value to leave out (class labels: 255 if left out; 0/255 masks: none)."),
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Ground-truth value to leave out, in class labels beside 255; none in 0/255 masks if not given.",
+        ),
     ] = None,
     depth_scale: Annotated[float, typer.Option(help="Units of a 16-bit depth PNG per metre.")] = 1000.0,
+    iou: Annotated[str, typer.Option(help="Instance: 'segm' compares masks, 'bbox' boxes.")] = "segm",
+    prediction_folder: Annotated[
+        Path | None, typer.Option(help="Panoptic: PNG files of the predictions (else the JSON's path without .json).")
+    ] = None,
+    truth_folder: Annotated[
+        Path | None, typer.Option(help="Panoptic: PNG files of the ground truth (else the JSON's path without .json).")
+    ] = None,
     max_distance: Annotated[
         float, typer.Option(help="Edge: matching distance as a share of the diagonal (NYUD-v2: 0.011).")
     ] = 0.0075,
@@ -38,9 +83,9 @@ def command(
     workers: Annotated[int, typer.Option(help="Edge: processes; 0 for none.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Score predictions on disk with the metric of a task."""
     from client_app.metrics.edge.protocol import EdgeProtocol
-    from fmtl.score import ScoreOptions, score_directory
+    from fmtl.scoring.result import ScoreOptions
+    from fmtl.scoring.tasks import score
 
     settings: dict[str, Any] = {"comparison": comparison, "rounding": rounding}
     protocol = EdgeProtocol(
@@ -51,8 +96,22 @@ def command(
         workers=workers,
         **settings,
     )
-    options = ScoreOptions(num_classes=num_classes, ignore=ignore, depth_scale=depth_scale, edge=protocol)
-    show(score_directory(task, predictions, ground_truth, options), as_json=json)
+    options = ScoreOptions(
+        num_classes=num_classes,
+        ignore=ignore,
+        depth_scale=depth_scale,
+        edge=protocol,
+        iou=iou,
+        prediction_folder=prediction_folder,
+        truth_folder=truth_folder,
+    )
+    result = score(task, predictions, ground_truth, options)
+    show(result, as_json=json)
+    if result.value is None:
+        raise typer.Exit(NO_SCORE)
+
+
+command.__doc__ = HELP
 
 
 def show(result: ScoreResult, *, as_json: bool) -> None:
@@ -74,7 +133,10 @@ def show(result: ScoreResult, *, as_json: bool) -> None:
     )
     screen.print(table)
     lines = [f"Missing: {result.missing_reason}"] if result.missing_reason else []
-    lines += [f"{name}: {number:.4f}" for name, number in result.details.items()]
+    lines += [f"{name}: {'none' if number is None else f'{number:.4f}'}" for name, number in result.details.items()]
+    lines += result.notes
+    if None in result.details.values():
+        lines.append("none: no labelled object is of that kind or size.")
     if result.extra_predictions:
         shown = ", ".join(result.extra_predictions[:5]) + (" ..." if len(result.extra_predictions) > 5 else "")
         lines.append(f"Not scored, no ground truth: {len(result.extra_predictions)} predictions ({shown})")

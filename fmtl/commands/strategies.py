@@ -16,7 +16,9 @@ _KINDS = {"integer": "integer", "number": "number", "string": "text", "boolean":
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="A strategy's name; all names if left out.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A strategy's name, or module:Class; all names if left out.")
+    ] = None,
 ) -> None:
     """List the strategies, or the parameters of one: meaning, range, default and where the default comes from."""
     from rich.text import Text
@@ -41,7 +43,8 @@ def command(
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     screen.print(table)
-    screen.print(Text(f"In the run config: {name}.<parameter>, for example fmtl run --set {name}.{rows[0][0]}=..."))
+    own, chosen = strategy.name, "" if strategy.name == name else f"--strategy {name} "
+    screen.print(Text(f"In the run config: {own}.<parameter>, as in fmtl run {chosen}--set {own}.{rows[0][0]}=..."))
 
 
 def parameter_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str, str]]:
@@ -60,7 +63,8 @@ def parameter_rows(model: type[BaseModel]) -> list[tuple[str, str, str, str, str
     for name, entry in schema.get("properties", {}).items():
         default = "required" if name in required else _plain(entry.get("default"))
         origin = str(entry.get("origin", "not stated"))
-        rows.append((name, str(entry.get("description", "")), _range(entry, shared), default, origin))
+        allowed = str(entry.get("allowed") or _range(entry, shared))
+        rows.append((name, str(entry.get("description", "")), allowed, default, origin))
     return rows
 
 

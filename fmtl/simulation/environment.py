@@ -17,12 +17,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fmtl.simulation.errors import SimulationError, disk_full
+from fmtl_strategies.contract.paths import STRATEGY_PATH, strategy_folder
 
-__all__ = ["check_space", "find_program", "flower_environment", "free_port", "private_home"]
+__all__ = [
+    "SPACE_NEEDED",
+    "check_space",
+    "find_program",
+    "flower_environment",
+    "free_bytes",
+    "free_port",
+    "private_home",
+]
 
 _LONGEST_HOME = 36
 """Ray's Unix sockets lie up to 68 characters below this folder, and a socket's path is limited to 104."""
-_SPACE_NEEDED = 256 * 2**20
+SPACE_NEEDED = 256 * 2**20
 
 _FIXED = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -35,8 +44,12 @@ _FIXED = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "PYTHONUNBUFFERED": "1",
 }
-_REMOVED = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_ID")
-"""Would make the simulation join a Ray cluster that happens to run on the machine."""
+_REMOVED = (
+    # Would make the simulation join a Ray cluster that happens to run on the machine.
+    *("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_ID"),
+    # Would let requests say themselves where they come from, or open interfaces on further ports.
+    *("FORWARDED_ALLOW_IPS", "FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API"),
+)
 
 
 @contextmanager
@@ -63,6 +76,12 @@ def private_home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def free_bytes(folder: Path) -> int:
+    """Return what is free on the disk of a folder, which need not exist yet."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
 def check_space(folder: Path) -> None:
     """Refuse to start where the disk is nearly full.
 
@@ -72,12 +91,11 @@ def check_space(folder: Path) -> None:
     Raises:
         SimulationError: less than 256 MiB are free.
     """
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if free < _SPACE_NEEDED:
+    free = free_bytes(folder)
+    if free < SPACE_NEEDED:
         raise SimulationError(
             f"Only {free // 2**20} MiB are free on the disk of {folder}, and a run needs at least "
-            f"{_SPACE_NEEDED // 2**20}; free some space, or choose another disk (--out for results, the environment "
+            f"{SPACE_NEEDED // 2**20}; free some space, or choose another disk (--out for results, the environment "
             f"variable TMPDIR for temporary files)."
         )
 
@@ -91,11 +109,13 @@ def flower_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
 
     Returns:
         A copy with Flower and Ray confined to the home, telemetry and installation of dependencies off, this Python's
-        programs first on PATH, and FMTL_DATA_ROOT made absolute.
+        programs first on PATH, FMTL_DATA_ROOT made absolute, and FMTL_STRATEGY_PATH set (to the current folder where
+        it was not).
     """
     env = {key: value for key, value in base.items() if key not in _REMOVED}
     env |= _FIXED | {"FLWR_HOME": str(home), "RAY_TMPDIR": str(home)}
     env["PATH"] = os.pathsep.join([*map(str, _program_folders()), env.get("PATH", os.defpath)])
+    env[STRATEGY_PATH] = str(strategy_folder(base))
     if data_root := env.get("FMTL_DATA_ROOT"):
         env["FMTL_DATA_ROOT"] = str(Path(data_root).expanduser().absolute())
     return env

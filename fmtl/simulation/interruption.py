@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, TextIO
 
-from fmtl.simulation.errors import RunInterruptedError, SimulationError
+from fmtl.simulation.errors import RunInterruptedError, SettingError, SimulationError, disk_full
 
 __all__ = ["SignalWatch", "exclusive"]
 
@@ -70,11 +70,11 @@ def exclusive(run_folder: Path) -> Iterator[None]:
 
     Raises:
         SimulationError: another process runs or resumes the same run.
+        SettingError: nothing can be written where the folder is to be.
     """
     path = run_folder.with_name(f".{run_folder.name}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with path.open("w") as file:
+        with _opened(path, run_folder) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -88,6 +88,18 @@ def exclusive(run_folder: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _opened(path: Path, run_folder: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w")
+    except OSError as error:
+        unwritable = SettingError(
+            f"out = {str(run_folder)!r}: nothing can be written to {path.parent} ({error.strerror}); choose another "
+            f"folder with --out."
+        )
+        raise disk_full(error, path) or unwritable from error
 
 
 def _is_open_at(descriptor: int, path: Path) -> bool:

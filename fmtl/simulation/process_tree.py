@@ -53,7 +53,13 @@ class ProcessTree:
             _adopt_orphans(False)
 
     def start(
-        self, command: Sequence[str], env: Mapping[str, str], cwd: Path, output: int | IO[bytes]
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        output: int | IO[bytes],
+        *,
+        stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
         """Start a process in a session of its own; it is told to end if this process is killed.
 
@@ -62,12 +68,13 @@ class ProcessTree:
             env: its whole environment.
             cwd: its working directory.
             output: where standard output and standard error go, as for `subprocess.Popen`.
+            stdin: where standard input comes from, as for `subprocess.Popen`.
         """
         process = subprocess.Popen(
             list(command),
             env=dict(env),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

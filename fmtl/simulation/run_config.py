@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fmtl.simulation.errors import SettingError
+from fmtl_strategies.parameters import StrategyParameterError, parameter_text, parse_parameter_text, toml_value
 
 __all__ = [
     "ConfigValue",
     "RunConfig",
     "app_config",
     "as_toml",
+    "fold_parameters",
     "merge",
+    "merge_all",
     "parse_setting",
     "read_config_file",
     "read_toml",
@@ -25,6 +27,7 @@ __all__ = [
 ConfigValue = bool | int | float | str
 """Flower's run config knows these types only; tables are flattened to dotted keys."""
 RunConfig = dict[str, ConfigValue]
+PARAMETERS_KEY = "strategy-parameters"
 
 
 def app_config(app_dir: Path) -> RunConfig:
@@ -64,6 +67,68 @@ def merge(defaults: Mapping[str, ConfigValue], overrides: Mapping[str, ConfigVal
     return merged
 
 
+def merge_all(defaults: Mapping[str, ConfigValue], sources: Sequence[tuple[RunConfig, str]]) -> RunConfig:
+    """Put values from several sources over defaults, later ones over earlier ones.
+
+    Parameters of a strategy outside this project may be given as `<its name>.<parameter>`, as those of the others are.
+
+    Args:
+        defaults: known keys and their values.
+        sources: new values, and where they come from, for messages.
+
+    Raises:
+        SettingError: an unknown key, or a value of another type.
+        UnknownStrategyError: the strategy chosen by the last source that names one lies outside this project and
+            cannot be used.
+    """
+    chosen = [
+        str(values["strategy"]) for values in (defaults, *(given for given, _ in sources)) if "strategy" in values
+    ]
+    prefix = _name_of_outside(chosen[-1]) if chosen else None
+    merged = dict(defaults)
+    for given, source in sources:
+        before = merged.get(PARAMETERS_KEY, "")
+        merged = merge(merged, given if prefix is None else fold_parameters(given, prefix, before), source)
+    return merged
+
+
+def _name_of_outside(strategy: str) -> str | None:
+    """The `name` of a strategy outside this project; None for all others, without loading anything."""
+    if ":" not in strategy:
+        return None
+    from fmtl_strategies.registry import strategy_class
+
+    return strategy_class(strategy).name
+
+
+def fold_parameters(values: Mapping[str, ConfigValue], prefix: str, before: ConfigValue) -> RunConfig:
+    """Write the parameters of a strategy outside the project as the one text that Flower lets through.
+
+    Flower refuses keys that the app's pyproject.toml does not have, and it cannot have those of a stranger.
+
+    Args:
+        values: new values; keys `<prefix>.<parameter>` are parameters, and so is what `strategy-parameters` holds.
+        prefix: the strategy's own name.
+        before: text that the parameters are put over.
+
+    Returns:
+        The values with `strategy-parameters` in the place of single parameters.
+
+    Raises:
+        SettingError: a text that cannot be read.
+    """
+    own = {key: value for key, value in values.items() if key.startswith(f"{prefix}.")}
+    if not own and PARAMETERS_KEY not in values:
+        return dict(values)
+    try:
+        merged = parse_parameter_text(str(before)) | parse_parameter_text(str(values.get(PARAMETERS_KEY, "")))
+    except StrategyParameterError as error:
+        raise SettingError(f"{error}.") from error
+    merged |= {key.removeprefix(f"{prefix}."): value for key, value in own.items()}
+    rest = {key: value for key, value in values.items() if key not in own}
+    return {**rest, PARAMETERS_KEY: parameter_text(merged)}
+
+
 def read_config_file(path: Path) -> RunConfig:
     """Values from a TOML file; tables become dotted keys (`[fedhca2]` with `c = 0.5` is `fedhca2.c`).
 
@@ -96,7 +161,7 @@ def parse_setting(text: str) -> tuple[str, ConfigValue]:
 
 def as_toml(values: Mapping[str, ConfigValue]) -> str:
     """Flat TOML with quoted keys, readable by `flwr run --run-config FILE.toml`."""
-    return "".join(f"{_toml_value(key)} = {_toml_value(value)}\n" for key, value in values.items())
+    return "".join(f"{toml_value(key)} = {toml_value(value)}\n" for key, value in values.items())
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -109,15 +174,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid TOML: {error}.") from error
-
-
-def _toml_value(value: ConfigValue) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # A JSON text is a TOML text, but for the one control character that JSON leaves as it is.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
 
 
 def _flatten(table: Mapping[str, Any], source: str, prefix: str = "") -> RunConfig:

@@ -13,16 +13,20 @@ from typing import Any
 from fmtl.simulation.environment import check_space, flower_environment, private_home
 from fmtl.simulation.errors import SimulationError, disk_full, mentions_full_disk
 from fmtl.simulation.flwr_cli import FlowerCommands, Resources, RunStatus
+from fmtl.simulation.guardian import Guardian
 from fmtl.simulation.interruption import SignalWatch, exclusive
 from fmtl.simulation.log_view import LogFile, LogView
 from fmtl.simulation.process_tree import ProcessTree
 from fmtl.simulation.run_config import ConfigValue, as_toml
 from fmtl.simulation.superlink import SuperLink, Workplace, start_superlink
+from fmtl_strategies.contract.paths import STRATEGY_PATH
 
-__all__ = ["LAUNCH_FILE", "RESULT_FILE", "Launch", "simulate"]
+__all__ = ["LAUNCH_FILE", "RECORDED_STRATEGY_PATH", "RESULT_FILE", "Launch", "simulate"]
 
 LAUNCH_FILE = "launch.json"
 RESULT_FILE = "result.json"
+RECORDED_STRATEGY_PATH = "strategy_path"
+"""Key of launch.json: folder in which a strategy outside this project was found."""
 _DRIVER = "flwr-simulation"
 _NO_REASON = "An error was encountered. Ending simulation."
 _TOO_SLOW = "The current node timed out during startup"
@@ -67,6 +71,7 @@ def simulate(launch: Launch, show: Callable[[str], None]) -> dict[str, Any]:
             exclusive(launch.out_dir),
             SignalWatch() as signals,
             private_home() as home,
+            Guardian(home),
             ProcessTree() as tree,
             signals.listening(),
         ):
@@ -137,6 +142,8 @@ class _Session:
             return
         self._recorded = True
         content = {"app_dir": str(self._launch.app_dir), **asdict(self._launch.resources)}
+        if ":" in str(self._launch.run_config.get("strategy", "")):
+            content[RECORDED_STRATEGY_PATH] = self._place.env[STRATEGY_PATH]
         self._launch.out_dir.joinpath(LAUNCH_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
     def _judge(self, status: RunStatus, log: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Scoring prediction files against ground-truth files with the metrics that training uses."""
+"""Tasks with a value for every pixel: a folder of predictions against a folder of ground truth."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,81 +14,34 @@ from torch import Tensor
 from client_app.metrics.base import Metric, MetricUnavailable
 from client_app.metrics.edge.counts import EdgeImage
 from client_app.metrics.edge.ods import OdsF
-from client_app.metrics.edge.protocol import EdgeProtocol
 from client_app.metrics.max_f import MaxF
 from client_app.metrics.mean_angle import MeanAngle
 from client_app.metrics.mean_iou import MeanIoU
 from client_app.metrics.rmse import DepthRMSE
-from fmtl.score_files import (
+from fmtl.scoring.image_files import (
     IMAGE_SUFFIXES,
-    ScoreFileError,
     read_annotators,
+    read_classes,
     read_depth,
+    read_eight_bits,
     read_mask,
     read_normals,
-    read_single_channel,
 )
+from fmtl.scoring.result import ScoreFileError, ScoreOptions, ScoreResult
 
 IGNORE_LABEL = 255
 PARTS_CLASSES = 7
+CLASS_LABELS = ("semseg", "parts", "stuff")
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "semseg": (".png",),
     "parts": (".png",),
+    "stuff": (".png",),
     "saliency": (".png",),
     "normals": (*IMAGE_SUFFIXES, ".npy"),
     "depth": (".png", ".npy"),
     "edge": (".png", ".mat"),
 }
 """File name endings that are read for each task."""
-
-
-@dataclass(frozen=True)
-class ScoreOptions:
-    """How files are read and scored.
-
-    Attributes:
-        num_classes: classes of semseg (needed) and parts (7 if None).
-        ignore: ground-truth value of pixels to leave out; None for 255 in class labels and for none in the 0 / 255
-            masks of saliency and edge.
-        depth_scale: units of a 16-bit depth PNG per metre.
-        edge: settings of odsF.
-    """
-
-    num_classes: int | None = None
-    ignore: int | None = None
-    depth_scale: float = 1000.0
-    edge: EdgeProtocol = field(default_factory=EdgeProtocol)
-
-
-@dataclass(frozen=True)
-class ScoreResult:
-    """What `score_directory` found.
-
-    Attributes:
-        task: task name.
-        metric: metric name, for example "mIoU".
-        unit: of `value`.
-        higher_is_better: direction of the metric.
-        value: the score; None where it could not be computed.
-        missing_reason: why `value` is None; None where it is not.
-        images: number of ground-truth files.
-        extra_predictions: names of prediction files without ground truth; they are not scored.
-        details: further numbers (edge: threshold, precision and recall at the best threshold, as fractions).
-    """
-
-    task: str
-    metric: str
-    unit: str
-    higher_is_better: bool
-    value: float | None
-    missing_reason: str | None
-    images: int
-    extra_predictions: tuple[str, ...]
-    details: Mapping[str, float]
-
-    def as_json(self) -> dict[str, object]:
-        """Return the result as values that JSON can hold."""
-        return {**asdict(self), "details": dict(self.details), "extra_predictions": list(self.extra_predictions)}
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...], role: str) -> dict[str, Path]:
@@ -103,7 +56,8 @@ def files_by_stem(folder: Path, suffixes: tuple[str, ...], role: str) -> dict[st
         ScoreFileError: no such folder, no such file in it, or two files that differ in their ending only.
     """
     if not folder.is_dir():
-        raise ScoreFileError(f"The folder of {role} {folder} does not exist.")
+        found_instead = "is a file; expected a folder" if folder.is_file() else "does not exist"
+        raise ScoreFileError(f"The folder of {role} {folder} {found_instead}.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
@@ -145,7 +99,7 @@ def score_directory(
     """Score all files of a folder.
 
     Args:
-        task: semseg, parts, saliency, normals, depth or edge.
+        task: semseg, parts, stuff, saliency, normals, depth or edge.
         predictions: folder of prediction files, named like the ground truth.
         ground_truth: folder of ground-truth files; every one is scored.
         options: None for the defaults.
@@ -160,8 +114,10 @@ def score_directory(
     options = options if options is not None else ScoreOptions()
     if task not in SUFFIXES:
         raise ValueError(f"Task {task!r} cannot be scored from files; expected one of {', '.join(SUFFIXES)}.")
-    if options.depth_scale <= 0:
-        raise ValueError(f"depth_scale = {options.depth_scale} is not possible; expected units per metre, above 0.")
+    if not (math.isfinite(options.depth_scale) and options.depth_scale > 0):
+        raise ValueError(
+            f"--depth-scale {options.depth_scale:g} is not possible; expected units per metre, a finite number above 0."
+        )
     metric = _new_metric(task, options)
     pairs, extra = pair_files(task, predictions, ground_truth)
     if isinstance(metric, OdsF):
@@ -171,14 +127,17 @@ def score_directory(
         for prediction_path, truth_path in pairs:
             prediction, label = read(prediction_path, truth_path)
             _require_same_size(prediction_path, truth_path, prediction.shape[-2:], label.shape[-2:])
-            metric.update(prediction[None], label[None])
+            if isinstance(metric, MeanIoU):
+                metric.add_classes(prediction, label)
+            else:
+                metric.update(prediction[None], label[None])
     return _result(task, metric, len(pairs), extra)
 
 
 def _new_metric(task: str, options: ScoreOptions) -> Metric:
     if task == "edge":
         return OdsF(options.edge)
-    if task in ("semseg", "parts"):
+    if task in CLASS_LABELS:
         return MeanIoU(_class_count(task, options))
     others: Mapping[str, Callable[[], Metric]] = {"saliency": MaxF, "normals": MeanAngle, "depth": DepthRMSE}
     return others[task]()
@@ -189,12 +148,13 @@ def _class_count(task: str, options: ScoreOptions) -> int:
         return options.num_classes
     if task == "parts":
         return PARTS_CLASSES
-    raise ValueError("Scoring semseg needs the number of classes: pass --num-classes, for example 40 for NYUD-v2.")
+    example = "54 for COCO's stuff with one class for all things" if task == "stuff" else "40 for NYUD-v2"
+    raise ValueError(f"Scoring {task} needs the number of classes: pass --num-classes, for example {example}.")
 
 
 def _reader(task: str, options: ScoreOptions) -> Callable[[Path, Path], tuple[Tensor, Tensor]]:
-    """Return the function that reads one pair as (prediction (C, H, W), label as the metric takes it)."""
-    if task in ("semseg", "parts"):
+    """Return the function that reads one pair: (C, H, W) or classes (H, W), and the label as the metric takes it."""
+    if task in CLASS_LABELS:
         ignore = IGNORE_LABEL if options.ignore is None else options.ignore
         return partial(_read_classes, num_classes=_class_count(task, options), ignore=ignore)
     if task == "saliency":
@@ -212,9 +172,9 @@ def _reader(task: str, options: ScoreOptions) -> Callable[[Path, Path], tuple[Te
 
 
 def _read_classes(prediction: Path, truth: Path, *, num_classes: int, ignore: int) -> tuple[Tensor, Tensor]:
-    label = torch.from_numpy(read_single_channel(truth).astype(np.int64))
+    label = torch.from_numpy(read_classes(truth))
     label[label == ignore] = IGNORE_LABEL
-    predicted = torch.from_numpy(read_single_channel(prediction).astype(np.int64))
+    predicted = torch.from_numpy(read_classes(prediction))
     _require_same_size(prediction, truth, predicted.shape, label.shape)
     for path, classes in ((truth, label[label != IGNORE_LABEL]), (prediction, predicted[label != IGNORE_LABEL])):
         if classes.numel() and int(classes.max()) >= num_classes:
@@ -222,12 +182,11 @@ def _read_classes(prediction: Path, truth: Path, *, num_classes: int, ignore: in
                 f"{path} has the class {int(classes.max())}; expected 0 to {num_classes - 1} where the ground truth is "
                 "known. Check --num-classes and --ignore."
             )
-    one_hot = torch.nn.functional.one_hot(predicted.clamp(max=num_classes - 1), num_classes)
-    return one_hot.permute(2, 0, 1).float(), label
+    return predicted, label
 
 
 def _read_saliency(prediction: Path, truth: Path, *, ignore: int | None) -> tuple[Tensor, Tensor]:
-    probability = torch.from_numpy(read_single_channel(prediction).astype(np.float64)) / 255.0
+    probability = torch.from_numpy(read_eight_bits(prediction).astype(np.float64)) / 255.0
     # The metric takes logits; the tiny push keeps a value exactly at a threshold above it after log and softmax.
     logit = torch.logit(probability, eps=1e-9) + 1e-9
     return torch.stack([torch.zeros_like(logit), logit]), torch.from_numpy(read_mask(truth, ignore))
@@ -235,7 +194,7 @@ def _read_saliency(prediction: Path, truth: Path, *, ignore: int | None) -> tupl
 
 def _edge_images(pairs: list[tuple[Path, Path]], ignore: int | None) -> Iterator[EdgeImage]:
     for prediction_path, truth_path in pairs:
-        probability = read_single_channel(prediction_path)
+        probability = read_eight_bits(prediction_path)
         annotators, valid = read_annotators(truth_path, ignore)
         _require_same_size(prediction_path, truth_path, probability.shape, annotators.shape[1:])
         yield EdgeImage(probability, annotators, valid)
@@ -252,12 +211,29 @@ def _require_same_size(prediction: Path, truth: Path, found: tuple[int, ...], ex
 def _result(task: str, metric: Metric, images: int, extra: tuple[str, ...]) -> ScoreResult:
     value: float | None = None
     reason: str | None = None
-    details: dict[str, float] = {}
+    details: dict[str, float | None] = {}
     try:
         value = metric.compute()
         if isinstance(metric, OdsF):
             best = metric.best()
             details = {"threshold": best.threshold, "precision": best.precision, "recall": best.recall}
+        elif isinstance(metric, MeanIoU):
+            details = _class_details(metric)
     except MetricUnavailable as error:
         reason = str(error)
-    return ScoreResult(task, metric.name, metric.unit, metric.higher_is_better, value, reason, images, extra, details)
+    direction = metric.higher_is_better
+    return ScoreResult(
+        task, metric.name, metric.unit, direction, value, reason, images, details, _class_notes(metric), extra
+    )
+
+
+def _class_details(metric: MeanIoU) -> dict[str, float | None]:
+    """Return mIoU over the classes that are labelled or predicted anywhere, beside the one over all classes."""
+    return {"mIoU of classes seen": float(np.nanmean(metric.class_iou()))}
+
+
+def _class_notes(metric: Metric) -> tuple[str, ...]:
+    if not isinstance(metric, MeanIoU):
+        return ()
+    seen = int((~np.isnan(metric.class_iou())).sum())
+    return (f"{seen} of {metric.num_classes} classes are labelled or predicted; mIoU counts the others as 0.",)

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from datasets.folder.pixels import png_bits, read_three_channels, read_values
+from datasets.matlab import read_variable
+from datasets.source import DataFileError
+from fmtl.scoring.result import ScoreFileError
+
+GREY = 0
+"""Colour type of a PNG with one channel."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 INVALID_NORMAL_LENGTH = 0.5
 """A decoded normal shorter than this marks a pixel without one: codes near 127.5 in all channels decode to about 0."""
 
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises at damaged files."""
+
 Array = npt.NDArray[np.generic]
 
 
-class ScoreFileError(ValueError):
-    """A file to score is missing, unreadable, or does not hold what the task needs; the message names it."""
-
-
 def read_image(path: Path) -> Array:
-    """Return the pixels of an image file as stored: (H, W) or (H, W, channels), 8 or 16 bits.
+    """Return the pixels of an image file: (H, W) or (H, W, channels), 8 or 16 bits.
+
+    Numbers of a single channel are read by `read_single_channel`, which sees to those that decoders stretch.
 
     Raises:
-        ScoreFileError: the file is not a readable image.
+        ScoreFileError: the file is not a readable image, or has several channels of 16 bits.
     """
+    bits = png_bits(path)
+    if bits is not None and bits[0] == 16 and bits[1] != GREY:
+        # Pillow keeps one byte of two.
+        raise ScoreFileError(f"{path} is a PNG of 16 bits with several channels; save it with 8 bits.")
     try:
         with Image.open(path) as image:
             return np.asarray(image)
-    except (OSError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise ScoreFileError(f"{path} cannot be read as an image: {error}.") from error
 
 
@@ -45,26 +58,62 @@ def read_array(path: Path) -> Array:
 
 
 def read_single_channel(path: Path) -> Array:
-    """Return a one-channel 8-bit image (H, W) uint8, as it is used for labels, masks and probabilities.
+    """Return the stored numbers of a PNG with one channel (H, W), of a palette PNG the indices.
+
+    Returns:
+        bool for a file of 1 bit, else uint8 or uint16.
 
     Raises:
-        ScoreFileError: the image has several channels or another depth.
+        ScoreFileError: the image has several channels, or is a grey PNG of 2 or 4 bits, whose numbers decoders stretch.
     """
-    pixels = read_image(path)
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * 255
-    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+    try:
+        return read_values(path)
+    except DataFileError as error:
+        raise ScoreFileError(str(error)) from error
+
+
+def read_classes(path: Path) -> npt.NDArray[np.int64]:
+    """Return class indices (H, W) as they are stored; errors as in `read_single_channel`."""
+    return read_single_channel(path).astype(np.int64)
+
+
+def read_eight_bits(path: Path) -> npt.NDArray[np.uint8]:
+    """Return a mask or 255 times a probability (H, W); a file of 1 bit has 0 and 255.
+
+    Raises:
+        ScoreFileError: as in `read_single_channel`, or the image has 16 bits.
+    """
+    return _eight_bits(path, read_single_channel(path))
+
+
+def _eight_bits(path: Path, values: Array) -> npt.NDArray[np.uint8]:
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype != np.uint8:
         raise ScoreFileError(
-            f"{path} holds {pixels.dtype} of shape {pixels.shape}; expected an 8-bit image with one channel."
+            f"{path}: holds {values.dtype}; expected 8 bits, 255 for a probability of 1 or for a mask."
         )
-    return pixels
+    return values.astype(np.uint8)
+
+
+def read_colours(path: Path) -> Array:
+    """Return the pixels of an RGB PNG (H, W, 3), uint8 or uint16.
+
+    Raises:
+        ScoreFileError: unreadable, or another number of channels.
+    """
+    try:
+        return read_three_channels(path)
+    except DataFileError as error:
+        raise ScoreFileError(str(error)) from error
 
 
 def read_normals(path: Path) -> npt.NDArray[np.float64]:
     """Return surface normals (3, H, W); the zero vector where there is none.
 
     Args:
-        path: .npy of shape (3, H, W) or (H, W, 3), or an 8-bit RGB image coded n = 2 p / 255 - 1 (methods 3.3).
+        path: .npy of shape (3, H, W) or (H, W, 3), or an RGB image coded n = 2 p / 255 - 1 (methods 3.3), a PNG of
+            16 bits with 65535 in place of 255.
 
     Raises:
         ScoreFileError: another shape or depth.
@@ -76,12 +125,13 @@ def read_normals(path: Path) -> npt.NDArray[np.float64]:
         if vectors.ndim != 3 or vectors.shape[0] != 3:
             raise ScoreFileError(f"{path} has shape {vectors.shape}; expected normals (3, H, W) or (H, W, 3).")
         return vectors
-    pixels = read_image(path)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+    pixels = read_colours(path) if path.suffix.lower() == ".png" else read_image(path)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
         raise ScoreFileError(
-            f"{path} holds {pixels.dtype} of shape {pixels.shape}; expected an 8-bit RGB image of coded normals."
+            f"{path} holds {pixels.dtype} of shape {pixels.shape}; expected an RGB image of coded normals."
         )
-    vectors = 2.0 * pixels.transpose(2, 0, 1).astype(np.float64) / 255.0 - 1.0
+    white = 255.0 if pixels.dtype == np.uint8 else 65535.0
+    vectors = 2.0 * pixels.transpose(2, 0, 1).astype(np.float64) / white - 1.0
     return np.asarray(vectors * (np.linalg.norm(vectors, axis=0) >= INVALID_NORMAL_LENGTH), dtype=np.float64)
 
 
@@ -120,12 +170,12 @@ def read_annotators(path: Path, ignore: int | None) -> tuple[npt.NDArray[np.bool
     """
     if path.suffix.lower() == ".mat":
         return _read_bsds_mat(path), None
-    pixels = read_image(path)
-    if pixels.ndim == 2 and pixels.dtype in (np.dtype(np.uint16), np.dtype(np.int32)):
-        bits = int(pixels.max()).bit_length()
-        codes = pixels.astype(np.int64)
+    values = read_single_channel(path)
+    if values.dtype == np.uint16:
+        codes = values.astype(np.int64)
+        bits = int(codes.max()).bit_length()
         return np.stack([(codes >> bit) & 1 for bit in range(max(bits, 1))]).astype(np.bool_), None
-    mask = read_single_channel(path)
+    mask = _eight_bits(path, values)
     valid = None if ignore is None else mask != ignore
     _require_values(path, mask, {0, 255} | ({ignore} if ignore is not None else set()))
     boundary = (mask == 255) if valid is None else (mask == 255) & valid
@@ -136,9 +186,9 @@ def read_mask(path: Path, ignore: int | None) -> npt.NDArray[np.int64]:
     """Return a saliency mask (H, W) with 0, 1, and 255 for pixels to ignore.
 
     Raises:
-        ScoreFileError: the file has values other than 0, 255 and `ignore`.
+        ScoreFileError: the file has values other than 0, 255 and `ignore`, or as in `read_eight_bits`.
     """
-    mask = read_single_channel(path)
+    mask = read_eight_bits(path)
     _require_values(path, mask, {0, 255} | ({ignore} if ignore is not None else set()))
     label: npt.NDArray[np.int64] = np.where(mask == 255, 1, 0).astype(np.int64)
     if ignore is not None:
@@ -156,15 +206,25 @@ def _require_values(path: Path, mask: Array, allowed: set[int]) -> None:
 
 
 def _read_bsds_mat(path: Path) -> npt.NDArray[np.bool_]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
-        cells = loadmat(path, variable_names=["groundTruth"])["groundTruth"].ravel()
-        maps = [np.asarray(cell["Boundaries"][0, 0]) != 0 for cell in cells]
-        return np.stack(maps)
-    except (KeyError, ValueError, IndexError, TypeError, MatReadError, NotImplementedError) as error:
+        drawings = [_boundaries(cell) for cell in read_variable(path, "groundTruth").ravel()]
+        return np.stack(drawings)
+    except ValueError as error:
         raise ScoreFileError(
-            f"{path} cannot be read as BSDS ground truth: {error}. Expected a MATLAB file up to version 7 with "
-            "groundTruth{k}.Boundaries."
+            f"{path} cannot be read as BSDS ground truth: {error}. Expected a MATLAB file of version 5 to 7 with "
+            "groundTruth{k}.Boundaries, all of one size."
         ) from error
+
+
+def _boundaries(cell: object) -> npt.NDArray[np.bool_]:
+    """Return one annotator's drawing (H, W).
+
+    Raises:
+        ValueError: the cell holds none.
+    """
+    if not isinstance(cell, np.ndarray) or cell.size != 1 or "Boundaries" not in (cell.dtype.names or ()):
+        raise ValueError("a cell of groundTruth has no field Boundaries")
+    drawing = cell["Boundaries"].item()
+    if not isinstance(drawing, np.ndarray) or drawing.ndim != 2 or drawing.dtype.kind not in "buif":
+        raise ValueError("the field Boundaries holds no matrix of numbers")
+    return np.asarray(drawing != 0)

@@ -1,0 +1,46 @@
+"""``fmtl rehearse``: a coordinator and its sites on this machine, as they would be on many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    *,
+    scenario: Annotated[str, typer.Option(help="Scenario; every client becomes a site.")] = "network_demo",
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", help="Strategy; may be repeated. local and fedhca2 if left out."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 2,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One run config key; may be repeated.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="New folder for results and comparison.")] = Path("runs/rehearsal"),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep keys, site files, states and logs too, in OUT/federation.")
+    ] = False,
+) -> None:
+    """Rehearse a federation: TLS, keys and a process for every site, all on this machine, and a comparison at the end.
+
+    Ctrl-C ends everything that was started and removes what was made.
+    """
+    from fmtl.commands.compare import command as compare
+    from fmtl.network.rehearsing import Plan, rehearse
+    from fmtl.simulation import RunInterruptedError
+    from fmtl.simulation.run_config import parse_setting
+
+    values = dict(parse_setting(text) for text in settings or [])
+    plan = Plan(scenario, tuple(strategies or ("local", "fedhca2")), {**values, "num-server-rounds": rounds}, out, keep)
+    try:
+        runs = rehearse(plan, typer.echo)
+    except RunInterruptedError as interruption:
+        typer.echo("The rehearsal has ended; everything it had started and made is gone.", err=True)
+        raise typer.Exit(128 + interruption.signal_number) from interruption
+    compare(runs, output=out / "comparison", local=None, columns=None)
+    if keep:
+        first = next((out / "federation" / "sites").glob("*/site.yaml"))
+        typer.echo(f"What a site has sent: fmtl site sent {first}")

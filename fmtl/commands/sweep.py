@@ -1,0 +1,66 @@
+"""``fmtl sweep``: strategies x settings x seeds over one scenario, resumable, one comparison at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The sweep, a TOML file; see docs/sweeps.md.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder of the sweep; runs/<name of FILE> if left out.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at work at once; the cores are shared out among them.")] = 1,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Do only these runs ('*' matches any text); may be repeated."),
+    ] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Remove these runs and do them anew; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, list the runs, start nothing.")] = False,
+) -> None:
+    """Run strategies x settings x seeds over one scenario, and compare them.
+
+    Started again, it goes on where it was, also after a power cut. Exits with 0 when every run has completed, 1 when
+    one failed, 2 for a wrong setting.
+    """
+    import shlex
+
+    from rich.text import Text
+
+    from fmtl.screen import console
+    from fmtl.simulation.errors import RunInterruptedError, SimulationError
+    from fmtl.sweep.file import read_sweep
+    from fmtl.sweep.perform import Selection, perform, planned
+    from fmtl.sweep.summary import failures, to_table
+
+    sweep = read_sweep(file, out)
+    selection = Selection(tuple(only or ()), tuple(again or ()))
+    if dry_run:
+        for job, state in planned(sweep, selection).items():
+            typer.echo(f"{state:<10}  {job.name}")
+        return
+    typer.echo(f"Sweep {file} over scenario {sweep.scenario.name}, {sweep.rounds} rounds; folder: {sweep.out}")
+    try:
+        verdict = perform(sweep, selection, jobs, typer.echo)
+    except RunInterruptedError as interruption:
+        typer.echo(
+            "The sweep was interrupted; every process it had started has been stopped. "
+            f"Go on with it later: {shlex.join(['fmtl', 'sweep', str(file), '--out', str(sweep.out)])}",
+            err=True,
+        )
+        raise typer.Exit(128 + interruption.signal_number) from interruption
+    except SimulationError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+    screen = console()
+    screen.print(to_table(verdict.rows))
+    for line in failures(verdict.rows):
+        screen.print(Text(line))
+    screen.print(Text(f"Report: {verdict.report}"), soft_wrap=True)
+    if not verdict.completed:
+        raise typer.Exit(1)

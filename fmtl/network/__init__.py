@@ -1,0 +1,1 @@
+"""Real clients on separate machines: keys and certificates, the coordinator, sites."""

@@ -1,0 +1,124 @@
+"""The coordinator: the link, the program that runs server apps, and the list of sites that may take part."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fmtl.network.certificate_watch import CertificateWatch
+from fmtl.network.certificates import require_usable
+from fmtl.network.checks import require_free_port
+from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings
+from fmtl.network.disk_space import DiskWatch, require_space
+from fmtl.network.errors import NetworkSetupError
+from fmtl.network.flower_programs import (
+    Endpoint,
+    app_runner_command,
+    link_command,
+    require_supported_flower,
+    service_environment,
+    write_connection,
+)
+from fmtl.network.link_commands import answers
+from fmtl.network.private_files import require_private
+from fmtl.network.services import Program, Service, alone
+from fmtl.network.site_register import SiteRegister
+from fmtl.simulation.guardian import Guardian
+from fmtl.simulation.interruption import SignalWatch
+from fmtl.simulation.process_tree import ProcessTree
+
+START_SECONDS = 60.0
+_LOOK_EVERY = 2.0
+"""Seconds between two looks at the site keys and the certificates."""
+
+
+def serve(path: Path, show: Callable[[str], None]) -> None:
+    """Run a coordinator until it is told to end (Ctrl-C, SIGTERM); nothing that was started stays.
+
+    Args:
+        path: the coordinator's folder.
+        show: prints one line.
+
+    Raises:
+        NetworkSetupError: settings, certificates, port or disk are not as they have to be.
+        RunInterruptedError: the signal that ended it.
+    """
+    require_supported_flower()
+    folder = CoordinatorFolder(path.absolute())
+    settings = read_settings(folder)
+    listen, local = Endpoint(settings.address, settings.port), local_endpoint(settings)
+    for warning in require_usable(folder.certificates):
+        show(f"Warning: {warning}")
+    require_private(folder.certificates.server_key)
+    folder.site_keys()
+    require_space(folder.path)
+    with (
+        alone(folder.lock, f"a coordinator of {folder.path} is running already"),
+        SignalWatch() as signals,
+        Guardian(folder.home),
+        ProcessTree() as tree,
+        signals.listening(),
+    ):
+        require_free_port(listen, f"port in {folder.settings_file}")
+        coordinator = _Coordinator(folder, listen, local, tree, show)
+        coordinator.start()
+        coordinator.watch()
+
+
+class _Coordinator:
+    def __init__(
+        self,
+        folder: CoordinatorFolder,
+        listen: Endpoint,
+        local: Endpoint,
+        tree: ProcessTree,
+        show: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
+        self._local = local
+        self._show = show
+        self._env = service_environment(folder.home, os.environ)
+        authority = folder.certificates.authority
+        link = link_command(listen, folder.certificates, folder.database)
+        runner = app_runner_command(local, authority)
+        self._link = Service(Program("the link", link, self._env, folder.path, folder.logs / "link.log"), tree, show)
+        self._runner = Service(
+            Program("the app runner", runner, self._env, folder.path, folder.logs / "app-runner.log"), tree, show
+        )
+        self._sites = SiteRegister(folder, self._env, show)
+        self._listen = listen
+
+    def start(self) -> None:
+        """Start the programs, wait for the link, and register the sites."""
+        self._folder.runs.mkdir(exist_ok=True)
+        write_connection(self._folder.home, self._local, self._folder.certificates.authority)
+        self._link.start()
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(self._local, self._folder.certificates.authority):
+            process = self._link.process
+            if process is None or process.poll() is not None or time.monotonic() > deadline:
+                raise NetworkSetupError(f"the link did not start; the end of its log:\n{self._link.output()[-2000:]}")
+            time.sleep(0.1)
+        self._runner.start()
+        self._sites.start()
+        self._show(f"The coordinator listens on {self._listen}. Sites need {self._folder.certificates.authority}.")
+
+    def watch(self) -> None:
+        """Keep the programs running, with the folder's certificates and sites, until a signal comes."""
+        certificates = CertificateWatch(self._folder.certificates, self._show)
+        disk = DiskWatch(self._folder.path, self._show)
+        look = time.monotonic() + _LOOK_EVERY
+        while True:
+            time.sleep(0.2)
+            self._link.watch()
+            self._runner.watch()
+            if time.monotonic() < look:
+                continue
+            look = time.monotonic() + _LOOK_EVERY
+            certificates.warn()
+            if certificates.renewed():
+                self._link.restart()
+            disk.look()
+            self._sites.look()

@@ -1,0 +1,194 @@
+"""A site: checks first, then Flower's node, started again whenever it dies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from client_app.app import RESIDENT_VARIABLE
+from client_app.resident.asking import LOG_VARIABLE
+from client_app.sent import SENT_VARIABLE
+from client_app.site_file import SiteFile, read_site_file
+from fmtl.network.errors import NetworkSetupError
+from fmtl.network.flower_programs import NodeSettings, node_command, parse_endpoint, service_environment
+from fmtl.network.services import Program, Service, alone
+from fmtl.network.site_checks import CoordinatorAwayError, check_coordinator
+from fmtl.simulation.environment import free_port
+from fmtl.simulation.guardian import Guardian
+from fmtl.simulation.interruption import SignalWatch
+from fmtl.simulation.process_tree import ProcessTree
+
+SENT_FILE = "sent.jsonl"
+"""In the state folder: the site's own record of everything its client has sent."""
+
+HELD_SECONDS = 100.0
+"""A connection that ended without a word (power, kill -9, network) is held for alive by the coordinator for up to 60 s.
+Until then it refuses the same site; Flower's answer is the same as to a key it does not know."""
+
+LOOK_EVERY, LOOK_SOON = 30.0, 5.0
+"""Seconds between two looks whether the coordinator can be reached, and while the node has ended."""
+
+HANDSHAKE_FAILED = "SSL/TLS handshake error detected"
+"""What Flower 1.41 prints when a connection fails for a reason that has to do with TLS. It does not try again then: the
+node runs on and takes no more messages."""
+
+HEARTBEAT_FAILED = "/v1/fleet/send-node-heartbeat'"
+"""End of what Flower 1.41 prints when the link could not take a node's sign of life, as with a full disk (status 500).
+It sends none after that: the node runs on, and the coordinator holds it for away."""
+
+_ACCEPTED = "SuperNode ID:"
+"""What the node prints once the coordinator has let it in."""
+
+
+def run_site(path: Path, show: Callable[[str], None], *, checks: bool = True) -> None:
+    """Run a site until it is told to end (Ctrl-C, SIGTERM); nothing that was started stays.
+
+    Args:
+        path: the site's file.
+        show: prints one line.
+        checks: whether to check everything first.
+
+    Raises:
+        NetworkSetupError: a check failed, or the coordinator does not know the site's key.
+        RunInterruptedError: the signal that ended it.
+    """
+    place = path.expanduser().absolute()
+    site = read_site_file(place)
+    if checks:
+        check_apart(place, show)
+    site.state.mkdir(parents=True, exist_ok=True)
+    home = site.state / "flower"
+    with (
+        ExitStack() as stack,
+        alone(site.state / "lock", f"a site with the state folder {site.state} is running already"),
+        SignalWatch() as signals,
+        Guardian(home),
+        ProcessTree() as tree,
+        signals.listening(),
+    ):
+        resident = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fmtl-site-")))
+        node = Service(node_program(site, place, os.environ, resident), tree, show)
+        node.start()
+        show(f"Site {site.entry.name} takes part at {site.coordinator}; its log is {node.program.log}.")
+        accepted = site.state / "accepted"
+        connection = _Connection(site, show)
+        while True:
+            time.sleep(0.2)
+            if not accepted.exists() and _ACCEPTED in node.output():
+                accepted.touch()
+            node.patience = HELD_SECONDS if accepted.exists() else 0.0
+            connection.watch(give_up=not accepted.exists(), soon=node.ended)
+            if connection.usable:
+                node.watch()
+            else:
+                node.excuse()
+
+
+class _Connection:
+    """Looks now and then whether the coordinator can be reached: Flower's node tries again for ever, and says little.
+
+    Args:
+        site: the site's file.
+        show: prints one line.
+
+    Attributes:
+        usable: False while something is wrong that a node started again cannot cure: another coordinator, an expired
+            certificate, clocks too far apart.
+    """
+
+    def __init__(self, site: SiteFile, show: Callable[[str], None]) -> None:
+        self.usable = True
+        self._site = site
+        self._show = show
+        self._looked = time.monotonic()
+        self._said = ""
+
+    def watch(self, *, give_up: bool, soon: bool) -> None:
+        """Look where it is time to; say what has changed.
+
+        Args:
+            give_up: whether something that does not pass by itself is an error.
+            soon: whether to look more often, because the node has ended.
+
+        Raises:
+            NetworkSetupError: another coordinator, or clocks too far apart.
+        """
+        if time.monotonic() - self._looked < (LOOK_SOON if soon else LOOK_EVERY):
+            return
+        said, usable = "", True
+        try:
+            endpoint = parse_endpoint(self._site.coordinator, "coordinator")
+            check_coordinator(endpoint, self._site.authority, lambda line: None)
+        except CoordinatorAwayError as error:
+            said = f"{error} Trying again until it answers."
+        except NetworkSetupError as error:
+            if give_up:
+                raise
+            said, usable = f"{error} This site cannot take part until then.", False
+        if said != self._said:
+            self._show(said or "The coordinator can be reached again.")
+        self._said, self.usable, self._looked = said, usable, time.monotonic()
+
+
+def node_program(site: SiteFile, path: Path, environment: Mapping[str, str], resident: Path) -> Program:
+    """Return the node's program.
+
+    Args:
+        site: the site's file.
+        path: where it lies.
+        environment: what the node's environment is made from.
+        resident: private folder of the process that does the client's work (`client_app.resident`).
+    """
+    settings = NodeSettings(
+        coordinator=parse_endpoint(site.coordinator, "coordinator"),
+        authority=site.authority,
+        key=site.key,
+        port=free_port(),
+        config={"site-file": str(path)},
+    )
+    home = site.state / "flower"
+    home.mkdir(parents=True, exist_ok=True)
+    unknown = (
+        f"the coordinator does not know the key of this site, or still holds its earlier connection for alive. Unless "
+        f"that passes within two minutes, send it {site.key.with_suffix('.pub')}, or ask whether it has shut this "
+        f"site out."
+    )
+    return Program(
+        name=f"the node of site {site.entry.name}",
+        command=node_command(settings),
+        env={
+            **service_environment(home, environment),
+            RESIDENT_VARIABLE: str(resident),
+            LOG_VARIABLE: str(site.state / "training.log"),
+            SENT_VARIABLE: str(site.state / SENT_FILE),
+        },
+        folder=site.state,
+        log=site.state / "site.log",
+        fatal={
+            "CERTIFICATE_VERIFY_FAILED": f"what answers at {site.coordinator} is not the coordinator of "
+            f"{site.authority}, or its certificate has expired; ask it for a new ca.crt.",
+            "WRONG_VERSION_NUMBER": f"{site.coordinator} does not speak TLS; check the port.",
+            "Failed to activate SuperNode": unknown,
+        },
+        stuck=(HANDSHAKE_FAILED, HEARTBEAT_FAILED),
+    )
+
+
+def check_apart(path: Path, show: Callable[[str], None]) -> None:
+    """Run the checks in a process of their own, so that the memory of the trial step is free again before the start.
+
+    Raises:
+        NetworkSetupError: a check failed; the reason has been printed already by that process.
+    """
+    command = [sys.executable, "-m", "fmtl", "site", "check", str(path)]
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.run(command, cwd=root, check=False)
+    if process.returncode:
+        raise NetworkSetupError(f"the site was not started, because a check failed; again: `fmtl site check {path}`.")
+    show("All checks passed.")

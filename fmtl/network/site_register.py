@@ -1,0 +1,245 @@
+"""The sites that may take part: the keys in the coordinator's folder on one side, the link's list on the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings, require_site_name
+from fmtl.network.errors import NetworkSetupError
+from fmtl.network.flower_programs import service_environment
+from fmtl.network.link_commands import answers, flower
+from fmtl.network.site_keys import fingerprint_of_line, require_public_key
+from fmtl_strategies.contract.files import write_json
+
+FIRST_PAUSE, LONGEST_PAUSE = 4.0, 60.0
+"""Seconds until what failed is tried again: the first time, and at the longest; the pause doubles in between."""
+
+_Names = dict[str, dict[str, str]]
+"""Registered sites by node number: `name` and the text of the `key`."""
+
+
+@dataclass(frozen=True)
+class FolderKeys:
+    """The keys that lie in a coordinator's folder.
+
+    Attributes:
+        texts: content of each site's key file by name; None where it is no key or cannot be read.
+        problems: what is wrong with files, as sentences.
+    """
+
+    texts: Mapping[str, str | None]
+    problems: tuple[str, ...]
+
+
+class SiteRegister:
+    """Keeps the link's list of sites as the keys in the coordinator's folder say.
+
+    Args:
+        folder: the coordinator's folder.
+        env: environment of `flwr` commands.
+        show: prints one line.
+    """
+
+    def __init__(self, folder: CoordinatorFolder, env: dict[str, str], show: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._env = env
+        self._show = show
+        self._names: _Names = {}
+        self._done: FolderKeys | None = None
+        self._failed: FolderKeys | None = None
+        self._error = ""
+        self._pause = FIRST_PAUSE
+        self._due = 0.0
+
+    def start(self) -> None:
+        """Bring the link's list up to date for the first time.
+
+        Raises:
+            NetworkSetupError: that failed.
+        """
+        self._names = read_names(self._folder.node_names)
+        keys = read_folder_keys(self._folder)
+        self._bring_up_to_date(keys)
+        self._done = keys
+
+    def look(self) -> None:
+        """Bring the link's list up to date after a change; what failed is tried again. To be called again and again."""
+        try:
+            self._look()
+        except (NetworkSetupError, OSError) as error:
+            self._due = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            if str(error) != self._error:
+                self._show(f"Error: the list of sites is not up to date, this is tried again: {error}")
+            self._error = str(error)
+
+    def _look(self) -> None:
+        keys = read_folder_keys(self._folder)
+        if keys == self._done and not self._error:
+            return
+        if keys != self._failed:
+            self._failed, self._pause, self._due = keys, FIRST_PAUSE, 0.0
+        authority = self._folder.certificates.authority
+        if time.monotonic() < self._due or not answers(local_endpoint(read_settings(self._folder)), authority):
+            return
+        self._bring_up_to_date(keys)
+        for problem in keys.problems:
+            if self._done is None or problem not in self._done.problems:
+                self._show(f"Error: {problem}")
+        if self._error:
+            self._show("The list of sites is up to date again.")
+        self._done, self._failed, self._error = keys, None, ""
+
+    def _bring_up_to_date(self, keys: FolderKeys) -> None:
+        """Let exactly the sites take part whose keys lie in the folder; one that fails does not hold up the others.
+
+        Raises:
+            NetworkSetupError: says of each site what failed.
+        """
+        listed = flower(self._folder, self._env, "supernode", "list")["nodes"]
+        current = {str(node["node-id"]) for node in listed if node["status"] != "unregistered"}
+        if read_names(self._folder.node_names) != self._names:
+            # The last time that could not be written.
+            self._save(self._names)
+        failures = []
+        for node, site in list(self._names.items()):
+            try:
+                self._shut_out_where_gone(node, site, keys, current)
+            except (NetworkSetupError, OSError) as error:
+                failures.append(f"site {site['name']} is still to be shut out: {error}")
+        known = {site["name"] for site in self._names.values()}
+        for name in sorted(set(keys.texts) - known):
+            try:
+                self._let_in(name, keys.texts[name])
+            except (NetworkSetupError, OSError) as error:
+                failures.append(f"site {name} is still to be registered: {error}")
+        if failures:
+            raise NetworkSetupError("\n".join(failures))
+
+    def _shut_out_where_gone(self, node: str, site: Mapping[str, str], keys: FolderKeys, current: set[str]) -> None:
+        if node in current:
+            # A key that is there and cannot be read shuts nobody out: that could not be taken back.
+            if site["name"] in keys.texts and keys.texts[site["name"]] in (None, site["key"]):
+                return
+            flower(self._folder, self._env, "supernode", "unregister", node)
+            current.remove(node)
+            self._show(f"Site {site['name']} may no longer take part.")
+        self._save({known: value for known, value in self._names.items() if known != node})
+
+    def _let_in(self, name: str, text: str | None) -> None:
+        if text is None:
+            return
+        # Written before as well: a full disk has to show before there is a node number that cannot be kept.
+        self._save(self._names)
+        answer = flower(self._folder, self._env, "supernode", "register", str(self._folder.sites / f"{name}.pub"))
+        self._names[str(answer["node-id"])] = {"name": name, "key": text}
+        self._show(f"Site {name} may take part.")
+        self._save(self._names)
+
+    def _save(self, names: _Names) -> None:
+        write_json(self._folder.node_names, names)
+        self._names = names
+
+
+def read_folder_keys(folder: CoordinatorFolder) -> FolderKeys:
+    """Read the sites' keys; a file that cannot be used is named and hides no other.
+
+    Raises:
+        NetworkSetupError: the folder of the keys itself cannot be read.
+    """
+    texts: dict[str, str | None] = {}
+    problems = []
+    for path in folder.key_files():
+        try:
+            require_site_name(path)
+            text = path.read_bytes().decode("utf-8", errors="replace")
+            texts[path.stem] = None
+            require_public_key(path)
+            texts[path.stem] = text
+        except FileNotFoundError:
+            # Removed since the folder was listed.
+            continue
+        except OSError as error:
+            texts[path.stem] = None
+            problems.append(f"the public key {path} cannot be read: {error.strerror}.")
+        except NetworkSetupError as error:
+            problems.append(str(error))
+    return FolderKeys(texts, tuple(problems))
+
+
+def read_names(path: Path) -> _Names:
+    """Read which node number is which site.
+
+    Raises:
+        NetworkSetupError: the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content: _Names = json.loads(path.read_text(encoding="utf-8"))
+        if all({"name", "key"} <= site.keys() for site in content.values()):
+            return content
+    except (ValueError, AttributeError) as error:
+        raise NetworkSetupError(_damaged(path)) from error
+    raise NetworkSetupError(_damaged(path))
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged; put it back from a backup, together with link.db."
+
+
+@dataclass(frozen=True)
+class SiteState:
+    """A site as the coordinator sees it.
+
+    Attributes:
+        name: its name.
+        state: ``online``, ``offline`` or ``registered`` (never seen); ``not yet registered``; ``being shut out``: its
+            key is no longer in the folder, and the link still knows it; ``key cannot be read``.
+        since: time of the last change, or empty.
+        fingerprint: of its key; empty where that cannot be read.
+    """
+
+    name: str
+    state: str
+    since: str
+    fingerprint: str
+
+
+def site_states(path: Path) -> list[SiteState]:
+    """Return the sites of a running coordinator, by name.
+
+    Raises:
+        NetworkSetupError: it does not run, or its folder cannot be used.
+    """
+    folder = CoordinatorFolder(path.expanduser().absolute())
+    if not answers(local_endpoint(read_settings(folder)), folder.certificates.authority):
+        raise NetworkSetupError(f"the coordinator of {folder.path} does not run; start it: `fmtl server start`.")
+    listed = flower(folder, service_environment(folder.home, os.environ), "supernode", "list")["nodes"]
+    nodes = {str(node["node-id"]): node for node in listed if node["status"] != "unregistered"}
+    waiting = dict(read_folder_keys(folder).texts)
+    states = []
+    for number, site in read_names(folder.node_names).items():
+        name, key = site["name"], site["key"]
+        if number not in nodes:
+            continue
+        if name in waiting and waiting[name] in (None, key):
+            del waiting[name]
+            state = str(nodes[number]["status"])
+        else:
+            state = "being shut out"
+        states.append(SiteState(name, state, _since(nodes[number]), fingerprint_of_line(key)))
+    for name, text in waiting.items():
+        state = "key cannot be read" if text is None else "not yet registered"
+        states.append(SiteState(name, state, "", "" if text is None else fingerprint_of_line(text)))
+    return sorted(states, key=lambda site: (site.name, site.state))
+
+
+def _since(node: Mapping[str, Any]) -> str:
+    return str(node.get("online-at" if node["status"] == "online" else "offline-at", "")).replace("N/A", "")

@@ -1,0 +1,80 @@
+"""A site's file to fill in: one for every kind of data set, with a word on every key."""
+
+from __future__ import annotations
+
+from datasets.conventions import DATASET_TASKS
+from fmtl.network.errors import NetworkSetupError
+from fmtl.network.site_keys import SITE_NAME
+
+BLANK = "CHANGE-ME"
+"""Stands where a site has to write something of its own."""
+
+KINDS = tuple(DATASET_TASKS)
+
+_HELD: dict[str, str] = {
+    "folder": "the folder that holds your fmtl-data.yaml (docs/your-own-data.md)",
+    "nyud": "the folder of NYU Depth v2 (fmtl data help nyud)",
+    "pascal_context": "the folder of PASCAL-Context (fmtl data help pascal_context)",
+    "coco": "the folder of COCO 2017 (fmtl data help coco)",
+    "bsds_sod": "the folder of BSDS500 with saliency (fmtl data help bsds_sod)",
+}
+
+_FIRST_TASKS: dict[str, str] = {
+    "procedural": "semseg, depth",
+    "nyud": "semseg, depth",
+    "pascal_context": "semseg",
+    "coco": "keypoints",
+    "bsds_sod": "edge",
+    "folder": "semseg",
+}
+
+
+def site_template(dataset: str, name: str, coordinator: str) -> str:
+    """Return a site's file to fill in.
+
+    Args:
+        dataset: kind of the data set.
+        name: the site's name, or `BLANK`.
+        coordinator: `host:port`, or with `BLANK` for the host.
+
+    Raises:
+        NetworkSetupError: no such kind, or an impossible name.
+    """
+    if dataset not in KINDS:
+        raise NetworkSetupError(f"--dataset {dataset}: there is no such kind of data set; known: {', '.join(KINDS)}.")
+    if not SITE_NAME.fullmatch(name):
+        raise NetworkSetupError(f"--name {name!r}: expected 1 to 64 letters, digits, '-' or '_'.")
+    lines = [
+        ("coordinator", coordinator, "address and port, as the coordinator told you"),
+        ("authority", "ca.crt", "the file that the coordinator gave you; here: beside this file"),
+        ("key", f"{name}.key", f"made by: fmtl keys site {name}; it never leaves this machine"),
+        ("state", "state", "folder for what this site keeps between rounds; made if it is not there"),
+        ("client", "", ""),
+        ("  name", name, "the name the key was made for"),
+        ("  dataset", dataset, "kind of data"),
+        *_data_lines(dataset),
+        ("  tasks", f"[{_FIRST_TASKS[dataset]}]", f"one or more of: {', '.join(DATASET_TASKS[dataset])}"),
+        ("  image-size", "[256, 256]", "height and width that the network sees; images are brought to it"),
+        ("  encoder", "resnet18", "as agreed with the coordinator: only equal encoders learn from each other"),
+        ("  batch-size", "4", "images in a training step; lower it where memory is short"),
+    ]
+    told = [f"{f'{key}: {value}':<44}# {word}" if word else f"{key}:" for key, value, word in lines]
+    return "\n".join([_HEAD.format(blank=BLANK), *told, _TAIL]) + "\n"
+
+
+def _data_lines(dataset: str) -> list[tuple[str, str, str]]:
+    if dataset == "procedural":
+        return [
+            ("  train-images", "32", "scenes to draw for training"),
+            ("  validation-images", "16", "scenes to draw for scoring"),
+        ]
+    return [("  data-root", f"/{BLANK}", _HELD[dataset])]
+
+
+_HEAD = """# This site's file. Write your own values where it says {blank}; then: fmtl site check FILE
+# Relative paths lie beside this file. docs/for-sites.md says what leaves this machine."""
+
+_TAIL = """# If you want to (docs/scenarios.md has all keys of a client):
+#  device: cuda:0                           # auto takes the first GPU there is, else the CPU
+#  encoder-weights: /path/to/file.safetensors
+#  privacy: {clip: 1.0, noise: 1.0, epsilon: 20}   # noise on what leaves: docs/privacy.md"""

@@ -1,0 +1,1 @@
+"""Published tables: run again over their scenario, and put beside what the paper printed."""

@@ -1,0 +1,105 @@
+"""A reproduction from its checks to its table; every scenario is a sweep that goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from fmtl.reproduce.needs import find_needs
+from fmtl.reproduce.plan import Reproduction
+from fmtl.reproduce.report import Report, make_report
+from fmtl.reproduce.table import TableError
+from fmtl.sweep.file import check_runs
+from fmtl.sweep.perform import Selection, perform
+
+__all__ = ["check", "choose_device", "perform_all", "set_environment"]
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+Show = Callable[[str], None]
+
+
+def check(work: Reproduction) -> None:
+    """Make sure that everything the runs need is there.
+
+    Raises:
+        TableError: a data set or weights file is missing or not whole; says what to fetch and where to put it.
+        SweepError: a setting or parameter that cannot be.
+    """
+    problems = [need.problem for need in find_needs(work) if need.problem is not None]
+    if problems:
+        raise TableError("\n".join(problems))
+    for sweep in work.sweeps.values():
+        check_runs(sweep)
+
+
+def perform_all(
+    work: Reproduction, methods: Sequence[str], again: Sequence[str], workers: int, show: Show
+) -> tuple[Report, bool]:
+    """Do the runs of some methods that are not done, scenario after scenario.
+
+    Args:
+        work: the reproduction.
+        methods: whose runs are wanted.
+        again: those of them that are to be done anew.
+        workers: how many runs at once.
+        show: prints a line.
+
+    Returns:
+        The report on all methods, and whether all wanted runs have completed.
+
+    Raises:
+        SweepError: a folder holds something else than its run.
+        SimulationError: another process works on the folder.
+        RunInterruptedError: a signal asked for the end.
+    """
+    wanted = {work.table.runs_of(method) for method in methods}
+    anew = {work.table.runs_of(method) for method in again}
+    reasons: dict[str, str] = {}
+    completed = True
+    for scenario, sweep in work.sweeps.items():
+        labels = [run.label for run in sweep.runs if run.label in wanted]
+        if not labels:
+            continue
+        show(f"Scenario {sweep.scenario.name}, folder {sweep.out}")
+        verdict = perform(sweep, Selection(labels, [label for label in labels if label in anew]), workers, show)
+        completed = completed and verdict.completed
+        for row in verdict.rows:
+            reasons |= {f"{scenario}/{entry.job.name}": entry.reason for entry in row.entries if entry.reason}
+    return make_report(work, reasons), completed
+
+
+def choose_device(work: Reproduction, device: str) -> dict[str, str]:
+    """What ``--device`` changes in the environment of the workers: which GPUs they see.
+
+    Raises:
+        TableError: no such device, or a scenario that has chosen one itself.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,3}", device):
+        raise TableError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N.")
+    if device == "auto":
+        return {}
+    for sweep in work.sweeps.values():
+        for client in sweep.scenario.clients:
+            if client.device != "auto":
+                raise TableError(
+                    f"--device {device!r}: client {client.name} of scenario {sweep.scenario.name} has device = "
+                    f"{client.device!r} of its own; set it to auto there."
+                )
+    if device == "cpu":
+        return {VISIBLE: ""}
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(device.partition(":")[2] or 0)
+    if number >= count:
+        raise TableError(f"--device {device!r}: torch sees {count} GPUs; use cpu, or auto for what there is.")
+    if device == "cuda":
+        return {}
+    seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+    return {VISIBLE: seen[number] if seen else str(number)}
+
+
+def set_environment(changes: Mapping[str, str]) -> None:
+    """Change the environment of this process and of the workers it starts."""
+    os.environ.update(changes)

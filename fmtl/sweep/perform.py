@@ -1,0 +1,141 @@
+"""A sweep from its plan to its comparison, with a line on screen for every run that ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fmtl.simulation.interruption import exclusive
+from fmtl.sweep.file import Sweep
+from fmtl.sweep.plan import Job, State, chosen, clear, jobs_of, keep_scenario, reason_of, state_of, states_of
+from fmtl.sweep.pool import Outcome, do_all
+from fmtl.sweep.row import Row
+from fmtl.sweep.summary import change_against_local, signed, summarise, write_summary
+
+__all__ = ["Selection", "Verdict", "perform", "planned"]
+
+Show = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which runs are wanted.
+
+    Attributes:
+        only: patterns of the runs to do; none for all.
+        again: patterns of the runs to do anew, whose folders are removed.
+    """
+
+    only: Sequence[str] = ()
+    again: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a sweep ended.
+
+    Attributes:
+        rows: of the summary.
+        report: the file to read.
+        completed: whether every run that was wanted has completed.
+    """
+
+    rows: tuple[Row, ...]
+    report: Path
+    completed: bool
+
+
+def planned(sweep: Sweep, selection: Selection) -> dict[Job, State]:
+    """The wanted runs in the order of work, with how far each is.
+
+    Raises:
+        SweepError: a pattern fits nothing, or a folder holds something else than its run.
+    """
+    wanted, anew = _wanted(sweep, selection)
+    return states_of(wanted, anew)
+
+
+def _wanted(sweep: Sweep, selection: Selection) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+    """The runs to do, and those among them to do anew."""
+    jobs = jobs_of(sweep)
+    wanted = chosen(jobs, selection.only, "--only") if selection.only else jobs
+    return wanted, chosen(wanted, selection.again, "--again")
+
+
+def perform(sweep: Sweep, selection: Selection, processes: int, show: Show) -> Verdict:
+    """Do all wanted runs that are not done, and compare all results of the sweep.
+
+    Args:
+        sweep: the sweep.
+        selection: which runs.
+        processes: how many runs at once.
+        show: prints a line.
+
+    Raises:
+        SweepError: the folder cannot be used for this sweep; nothing has been started or removed.
+        SimulationError: another sweep works on the folder.
+        RunInterruptedError: a signal asked for the end.
+    """
+    with exclusive(sweep.out):
+        jobs = jobs_of(sweep)
+        wanted, anew = _wanted(sweep, selection)
+        states = states_of(jobs, anew)
+        keep_scenario(sweep, [job for job, state in states.items() if state != "to do"])
+        left = [job for job in wanted if states[job] in ("to do", "unfinished")]
+        for job in left:
+            if states[job] == "to do":
+                clear(job)
+        progress = _Progress(jobs, len(left), processes, show)
+        progress.begin({job: states[job] for job in wanted})
+        do_all(left, processes, progress.ended)
+        rows, comparison = summarise(sweep, progress.reasons)
+        report = write_summary(sweep, rows, comparison)
+        return Verdict(rows, report, all(state_of(job) == "done" for job in wanted))
+
+
+@dataclass
+class _Progress:
+    jobs: Sequence[Job]
+    total: int
+    processes: int
+    show: Show
+    reasons: dict[str, str] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    count: int = 0
+
+    def begin(self, wanted: dict[Job, State]) -> None:
+        """Say what there is to do, and which runs failed earlier and stay as they are."""
+        states = list(wanted.values())
+        self.show(
+            f"{len(states)} runs: {states.count('done')} done, {states.count('failed')} failed, "
+            f"{states.count('unfinished')} unfinished, {states.count('to do')} to do"
+        )
+        for job, state in wanted.items():
+            if state == "failed":
+                self.show(f"{job.name} failed earlier: {reason_of(job)} (do it anew with --again {job.name})")
+
+    def ended(self, outcome: Outcome) -> None:
+        """One line: what ended, how, and what is left."""
+        self.count += 1
+        job = outcome.job
+        width = len(str(self.total))
+        if outcome.reason is not None:
+            self.reasons[job.name] = outcome.reason
+            text = f"{outcome.status} after {_duration(outcome.seconds)}: {outcome.reason}"
+        else:
+            change = change_against_local(job, self.jobs)
+            text = _duration(outcome.seconds) + ("" if change is None else f", Δm {signed(change)} %")
+        left = self.total - self.count
+        # What has been going on for a while says more than single runs, whose times differ between strategies.
+        rest = (time.monotonic() - self.started) / self.count * left
+        ahead = f"{left} left, about {_duration(rest)}" if left else "none left"
+        self.show(f"[{self.count:>{width}}/{self.total}] {job.label} seed {job.seed}: {text} ({ahead})")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,255 @@
+"""The end of a sweep: one row per label, on screen, in comparison.md and in summary.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from fmtl.screen import plain_table
+from fmtl.sweep.chart import write_chart
+from fmtl.sweep.file import Sweep
+from fmtl.sweep.origins import by_kind, values_of
+from fmtl.sweep.plan import Job, jobs_of, reason_of, states_of
+from fmtl.sweep.row import Entry, Row
+from fmtl_strategies.contract.files import write_json, write_text
+from server_app.report.comparison import Cell, Comparison, compare_runs
+from server_app.report.curves import write_curves
+from server_app.report.markdown import markdown_report
+from server_app.report.run_reader import read_run
+from server_app.report.table import printable
+
+__all__ = ["change_against_local", "failures", "signed", "summarise", "to_table", "write_summary"]
+
+_HEADING = ("label", "strategy", "seeds", "Δm %", "sd", "min", "max", "state")
+_HUGE = 1e5
+"""From here on a change is written with an exponent: it says that a run has diverged, and needs no more figures."""
+FILE = "summary.json"
+REPORT = "comparison.md"
+
+
+def change_against_local(job: Job, jobs: Sequence[Job]) -> float | None:
+    """Delta_m of a run that has ended, in percent; None where the local run of its seed is not there (yet)."""
+    local = [
+        other
+        for other in jobs
+        if other.values["strategy"] == "local" and other.seed == job.seed and (other.folder / "result.json").is_file()
+    ]
+    if job.values["strategy"] == "local" or len(local) != 1:
+        return None
+    try:
+        compared = compare_runs([read_run(job.folder)], read_run(local[0].folder))
+    except ValueError:  # a line of progress must not end the sweep; the comparison at the end says what is wrong
+        return None
+    return compared.columns[-1].delta_m.value
+
+
+def summarise(sweep: Sweep, reasons: Mapping[str, str]) -> tuple[tuple[Row, ...], Comparison | None]:
+    """Read all results of a sweep.
+
+    Args:
+        sweep: the sweep.
+        reasons: by name of the job, why runs ended without a result in this process's time.
+
+    Returns:
+        The rows, best first, and the comparison of all results; None where there is no result.
+    """
+    states = states_of(jobs_of(sweep))
+    read = {
+        job: replace(read_run(job.folder), given_name=job.name)
+        for job, state in states.items()
+        if state in ("done", "failed")
+    }
+    comparison = compare_runs(list(read.values())) if read else None
+    changes = {column.runs[0].name: column.delta_m for column in comparison.columns} if comparison else {}
+    missing = Cell(missing_because="the run has no result")
+    entries = {
+        job: Entry(
+            job,
+            state,
+            reason_of(job) if state == "failed" else reasons.get(job.name),
+            changes.get(job.name, missing),
+            read.get(job),
+        )
+        for job, state in states.items()
+    }
+    rows = (Row(line, tuple(entry for job, entry in entries.items() if job.label == line.label)) for line in sweep.runs)
+    return tuple(sorted(rows, key=lambda row: row.rank)), comparison
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """A sentence for every run that is not done, has no delta_m, or went on without some client, with the reason."""
+    entries = [entry for row in rows for entry in row.entries]
+    listed = [
+        f"{entry.job.name}: {entry.state}{f': {entry.reason}' if entry.reason else ''}"
+        for entry in entries
+        if entry.state != "done"
+    ]
+    lacking = [
+        f"{entry.job.name}: Δm {entry.delta_m.missing_because}{_first_missing(entry)}"
+        for entry in entries
+        if entry.state == "done" and entry.delta_m.missing_because and _has_local(rows)
+    ]
+    missed = [
+        f"{entry.job.name}: client {client} missed {count} of {entry.run.rounds} rounds (see history.jsonl)"
+        for entry in entries
+        if entry.run and entry.state == "done"
+        for client, count in sorted(entry.run.missed.items())
+    ]
+    none = [] if _has_local(rows) else ["No Δm: the sweep has no run of strategy local to measure against."]
+    return [*listed, *lacking, *missed, *none]
+
+
+def _has_local(rows: Sequence[Row]) -> bool:
+    return any(row.line.strategy == "local" for row in rows)
+
+
+def _first_missing(entry: Entry) -> str:
+    """Why the first value that a run lacks is missing; empty where it has all of its own."""
+    scores = entry.run.scores.values() if entry.run else ()
+    return next((f" ({score.missing_because})" for score in scores if score.value is None), "")
+
+
+def to_table(rows: Sequence[Row]) -> Table:
+    """The rows for the terminal."""
+    table = plain_table(*_HEADING)
+    for row in rows:
+        table.add_row(*(printable(text) for text in _texts(row)))
+    return table
+
+
+def write_summary(sweep: Sweep, rows: Sequence[Row], comparison: Comparison | None) -> Path:
+    """Write summary.json, and comparison.md with its curves where there is any result; returns the file to read."""
+    write_json(sweep.out / FILE, _as_json(sweep, rows))
+    if comparison is None:
+        return sweep.out / FILE
+    curves = write_curves(comparison, sweep.out)
+    heading, _, rest = markdown_report(comparison, tuple(comparison.measures), curves, sweep.out).partition("\n")
+    chart = write_chart(rows, sweep.out)
+    picture = ["", f"![Change of every label against local training]({chart.name})"] if chart else []
+    parts = [heading, *picture, "", _markdown(rows), _origins(sweep, rows), rest]
+    write_text(sweep.out / REPORT, "\n".join(parts))
+    return sweep.out / REPORT
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    lines = ["## One row per label, best first", "", "| " + " | ".join(_HEADING) + " |"]
+    lines.append("| --- | --- |" + " ---: |" * 5 + " --- |")
+    lines += ["| " + " | ".join(_escaped(text) for text in _texts(row)) + " |" for row in rows]
+    lines += [
+        "",
+        (
+            "Δm: mean relative change over all tasks of all clients against the local run of the same seed, in "
+            "percent, positive is better; mean, sample standard deviation, smallest and largest over seeds. A row "
+            "that lacks a seed stands below those with all."
+        ),
+        "",
+    ]
+    wrong = failures(rows)
+    if wrong:
+        lines += [
+            "Without a result or a change, or without all clients in every round:",
+            "",
+            *(f"- {_escaped(line)}" for line in wrong),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _origins(sweep: Sweep, rows: Sequence[Row]) -> str:
+    """A table of whose values each label ran with: a comparison of methods is worth what their settings are worth."""
+    lines = ["## Whose values these are", "", "| label | given | ours | of the source |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        kinds = by_kind(values_of(row.line.values, sweep.scenario))
+        cells = [_listed(kinds["given"]), _listed(kinds["ours"]), _listed({**kinds["source"], **kinds["imposed"]})]
+        lines.append("| " + " | ".join(_escaped(cell) for cell in (row.line.label, *cells)) + " |")
+    lines += [
+        "",
+        (
+            "Given: not the default. Ours: a default of our choice. Of the source: a default from a paper or public "
+            "code, or what a strategy sets in the one it wraps. The sentence behind each is in the run's result.json; "
+            "`fmtl strategies NAME` prints those of the defaults."
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in values.items()) or "-"
+
+
+def _escaped(text: str) -> str:
+    plain = printable(text)
+    for char in "\\|*_<>`[]":
+        plain = plain.replace(char, f"\\{char}")
+    return plain
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    changes = row.changes
+    states = [entry.state for entry in row.entries]
+    state = "done" if set(states) == {"done"} else ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    seeds = str(len(changes)) if len(changes) == len(states) else f"{len(changes)} of {len(states)}"
+    low, high = (min(changes), max(changes)) if changes else (None, None)
+    spread = "-" if row.spread is None else signed(row.spread).removeprefix("+")
+    return row.line.label, row.line.strategy, seeds, signed(row.mean), spread, signed(low), signed(high), state
+
+
+def signed(value: float | None) -> str:
+    """A change in percent with its sign; a dash where there is none."""
+    if value is None:
+        return "-"
+    if abs(value) >= _HUGE:
+        return f"{value:+.2e}"
+    rounded = round(value, 2) + 0.0
+    return f"{rounded:+.2f}" if rounded else "0.00"
+
+
+def _as_json(sweep: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "scenario": sweep.scenario.name,
+        "rounds": sweep.rounds,
+        "seeds": list(sweep.seeds),
+        "runs": [
+            {
+                "label": row.line.label,
+                "strategy": row.line.strategy,
+                "given": row.line.given,
+                "values": by_kind(values_of(row.line.values, sweep.scenario)),
+                "delta_m": {
+                    "mean": row.mean,
+                    "sd": row.spread,
+                    "min": min(row.changes, default=None),
+                    "max": max(row.changes, default=None),
+                    "seeds": len(row.changes),
+                },
+                "seeds": [_entry_as_json(entry) for entry in row.entries],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _entry_as_json(entry: Entry) -> dict[str, Any]:
+    run = entry.run
+    scores: dict[str, dict[str, float | None]] = {}
+    for (client, task), score in run.scores.items() if run else ():
+        scores.setdefault(client, {})[task] = score.value
+    cost = run.cost if run else None
+    return {
+        "seed": entry.job.seed,
+        "folder": entry.job.name,
+        "state": entry.state,
+        "reason": entry.reason,
+        "delta_m": entry.delta_m.value,
+        "delta_m_missing_because": entry.delta_m.missing_because,
+        "scores": scores,
+        "seconds": cost.seconds if cost else None,
+        "bytes_up": cost.bytes_up if cost else None,
+        "bytes_down": cost.bytes_down if cost else None,
+    }
