@@ -1,6 +1,10 @@
-"""Time the FedHCA2 encoder step against a memcpy of the updates and against the published procedure; print JSON.
+"""Time the server's arithmetic against a memcpy of the updates; print JSON.
 
+    python benchmarks/aggregation.py --strategies all --clients 6 24 --parameters 28000000 [--repeats 3] [--table]
     python benchmarks/aggregation.py --clients 6 --parameters 28000000 [--repeats 5]
+
+The first form measures the step of every strategy (server_steps.py); with `--away 1` one client does not answer,
+another one in each round. The second takes FedHCA2's encoder step apart, and compares it with the published procedure.
 
 Every measure is repeated and interleaved with the others, so that load from elsewhere hits all of them; ratios are
 given for the fastest repeat and for the median. Memory is the growth of the process' peak during one step in a fresh
@@ -10,13 +14,11 @@ process, in vectors of D float32.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import platform
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from benchmarks.memory import peak_growth
+from benchmarks.server_steps import as_table, chosen_names, measure_all, measure_strategy
 from fmtl_strategies.maths.combine import AggregateStep, apply_aggregate
 from fmtl_strategies.maths.conflict_averse import solve_conflict_averse
 from fmtl_strategies.maths.fedhca2 import EncoderState, encoder_round
@@ -149,34 +153,6 @@ def worst_gap(clients: int) -> float:
     return max(gaps)
 
 
-def resident_bytes() -> int:
-    """Anonymous memory of this process in bytes (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no RssAnon line; the memory measure needs Linux")
-
-
-def peak_growth(work: Callable[[], object]) -> int:
-    """Bytes by which this process' memory grew at most while `work` ran, sampled every 0.5 ms."""
-    gc.collect()
-    start, done = resident_bytes(), threading.Event()
-    peaks = [start]
-
-    def sample() -> None:
-        while not done.wait(0.0005):
-            peaks.append(resident_bytes())
-
-    sampler = threading.Thread(target=sample)
-    sampler.start()
-    result = work()
-    peaks.append(resident_bytes())
-    done.set()
-    sampler.join()
-    del result
-    return max(peaks) - start
-
-
 def measure_memory(clients: int, parameters: int, what: str) -> float:
     """Extra memory of one step in vectors of D float32, "step" or "published"; the inputs are not counted."""
     # Warm up libraries and thread pools on a small problem: their memory does not grow with D.
@@ -227,18 +203,37 @@ def report(clients: int, parameters: int, repeats: int) -> dict[str, object]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Time the FedHCA2 encoder step; print JSON.")
-    parser.add_argument("--clients", type=int, default=6, help="rows N (default 6)")
+    parser = argparse.ArgumentParser(description="Time the server's arithmetic; print JSON.")
+    parser.add_argument("--strategies", help="measure these: all, or names with commas between them")
+    parser.add_argument("--clients", type=int, nargs="+", default=[6], help="rows N (default 6)")
     parser.add_argument("--parameters", type=int, default=28_000_000, help="elements D of an encoder (default 28M)")
     parser.add_argument("--repeats", type=int, default=5, help="timed repeats of every measure (default 5)")
-    parser.add_argument("--memory", choices=("step", "published"), help="only measure the memory of one step")
+    parser.add_argument("--away", type=int, default=0, help="with --strategies: clients that do not answer (default 0)")
+    parser.add_argument("--table", action="store_true", help="with --strategies: print a Markdown table, not JSON")
+    parser.add_argument("--memory", choices=("step", "published"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if min(options.clients, options.parameters, options.repeats) < 1:
+    if min([*options.clients, options.parameters, options.repeats]) < 1:
         parser.error("--clients, --parameters and --repeats must be at least 1")
-    if options.memory:
-        print(json.dumps({"extra_vectors": measure_memory(options.clients, options.parameters, options.memory)}))
+    if not 0 <= options.away < min(options.clients):
+        parser.error(f"--away {options.away}: at least one of {min(options.clients)} --clients must answer")
+    clients, parameters, repeats = options.clients[0], options.parameters, options.repeats
+    if options.strategies:
+        try:
+            names = chosen_names(options.strategies)
+        except ValueError as error:
+            parser.error(str(error))
+        found = measure_all(names, options.clients, parameters, repeats, options.away)
+        print(as_table(found) if options.table else json.dumps(found, indent=2))
         return 0
-    print(json.dumps(report(options.clients, options.parameters, options.repeats), indent=2))
+    if len(options.clients) > 1:
+        parser.error("more than one number of --clients needs --strategies")
+    if options.one:
+        print(json.dumps(measure_strategy(options.one, clients, parameters, repeats, options.away)))
+    elif options.memory:
+        print(json.dumps({"extra_vectors": measure_memory(clients, parameters, options.memory)}))
+    else:
+        print(json.dumps(report(clients, parameters, repeats), indent=2))
     return 0
 
 

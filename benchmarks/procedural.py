@@ -24,6 +24,7 @@ import torch
 from datasets.conventions import TASKS
 from datasets.procedural import DOMAINS, ProceduralScenes
 from datasets.procedural.classes import Domain
+from datasets.procedural.dataset import label_bytes
 
 
 def measure(domain: Domain, images: int, size: int, passes: int) -> dict[str, float]:
@@ -44,7 +45,7 @@ def measure(domain: Domain, images: int, size: int, passes: int) -> dict[str, fl
         start = time.process_time()
         rates.append(_rate(data))
         work.append(images / (time.process_time() - start))
-    held = sum(value.numel() * value.element_size() for value in data[0].values())
+    held = sum(label_bytes(value) for value in data[0].values())
     return {
         "best": round(max(rates), 1),
         "median": round(float(np.median(rates)), 1),

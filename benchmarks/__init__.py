@@ -1,0 +1,1 @@
+"""Scripts that measure; each runs from a checkout, `python benchmarks/NAME.py`."""
