@@ -45,7 +45,11 @@ def test_settings_on_command_lines_exist(document: Path) -> None:
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     known = {key for key, value in table.items() if not isinstance(value, dict)}
     known |= {f"{owner}.{key}" for owner, value in table.items() if isinstance(value, dict) for key in value}
-    named = set(re.findall(r"--set[ =]([\w.-]+)=", document.read_text()))
+    text = document.read_text()
+    named = set(re.findall(r"--set[ =]([\w.-]+)=", text))
+    # A strategy that a page writes down brings its own.
+    for own in re.findall(r'^    name = "([\w-]+)"$', text, re.MULTILINE):
+        known |= {f"{own}.{key}" for key in re.findall(r"^    (\w+): \w+ = parameter\(", text, re.MULTILINE)}
     assert named <= known, f"{_name(document)} sets {named - known}"
 
 

@@ -7,7 +7,10 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from datasets.conventions import Sample
-from datasets.memory import InMemory, Resized, resize_edges, resize_labels, resize_sample
+from datasets.memory import InMemory
+from datasets.nearest import nearest_pixels
+from datasets.objects import Instances, PanopticSegments
+from datasets.resizing import Resized, resize_edges, resize_sample
 
 
 class Counted:
@@ -71,6 +74,23 @@ def test_changing_a_sample_in_place_does_not_change_what_is_kept() -> None:
     assert all(torch.equal(kept[0][key], before[key]) for key in before)
 
 
+def test_changing_an_object_label_in_place_does_not_change_what_is_kept() -> None:
+    class People(Counted):
+        def __getitem__(self, index: int) -> Sample:
+            masks = torch.ones(1, 4, 4, dtype=torch.bool)
+            box, one = torch.tensor([[0.0, 0.0, 4.0, 4.0]]), torch.tensor([1])
+            people = Instances((4, 4), box, one, one.float(), one > 0, masks, torch.ones(1, 17, 3))
+            return {"keypoints": people, "panoptic": PanopticSegments(masks[0].int(), one, one, one > 0)}
+
+    kept = InMemory(People())
+    for label in kept[0].values():
+        for part in vars(label).values():
+            if isinstance(part, Tensor):
+                part.zero_()
+    for label in kept[0].values():
+        assert all(part.any() for part in vars(label).values() if isinstance(part, Tensor))
+
+
 def test_resized_data_set_gives_every_label_the_same_size() -> None:
     sample = Resized(Counted(), (4, 6))[0]
     assert {key: tuple(value.shape) for key, value in sample.items()} == {
@@ -91,7 +111,7 @@ def test_resizing_keeps_metric_depth() -> None:
 def test_thin_edge_survives_a_reduction_that_nearest_pixels_would_lose() -> None:
     edge = torch.zeros(12, 12, dtype=torch.uint8)
     edge[:, 5] = 1
-    assert resize_labels(edge, (4, 4)).sum() == 0
+    assert nearest_pixels(edge, (4, 4)).sum() == 0
     assert resize_edges(edge, (4, 4)).tolist() == [[0, 1, 0, 0]] * 4
 
 
@@ -107,8 +127,8 @@ def test_enlarged_edge_covers_the_same_place() -> None:
 
 def test_labels_are_taken_from_pixel_centres_and_identifiers_stay_exact() -> None:
     label = torch.tensor([[16_777_217, 2, 3, 4, 5, 6]], dtype=torch.int32)
-    assert resize_labels(label, (1, 2)).tolist() == [[2, 5]]
-    assert resize_labels(label, (1, 12))[0, :2].tolist() == [16_777_217] * 2
+    assert nearest_pixels(label, (1, 2)).tolist() == [[2, 5]]
+    assert nearest_pixels(label, (1, 12))[0, :2].tolist() == [16_777_217] * 2
 
 
 def test_resized_image_and_labels_show_a_square_at_one_place() -> None:
@@ -118,11 +138,25 @@ def test_resized_image_and_labels_show_a_square_at_one_place() -> None:
         "image": tv_tensors.Image((square * 255).to(torch.uint8).repeat(3, 1, 1)),
         "semseg": tv_tensors.Mask(square.to(torch.uint8)),
         "edge": tv_tensors.Mask(square.to(torch.uint8)),
-        "keypoints": torch.tensor([11.5, 7.5, 2.0]).repeat(1, 17, 1),
+        "keypoints": Instances(
+            size=(16, 24),
+            boxes=torch.tensor([[8.0, 4.0, 16.0, 12.0]]),
+            classes=torch.tensor([0]),
+            areas=torch.tensor([64.0]),
+            crowd=torch.tensor([False]),
+            masks=square[None] > 0,
+            keypoints=torch.tensor([11.5, 7.5, 2.0]).repeat(1, 17, 1),
+        ),
+        "panoptic": PanopticSegments(
+            (square * 70_001).int(), torch.tensor([70_001]), torch.tensor([3]), torch.tensor([False])
+        ),
     }
     small = resize_sample(sample, (8, 12))
     expected = torch.zeros(8, 12, dtype=torch.bool)
     expected[2:6, 4:8] = True
-    for value in (small["image"][0] > 127, small["semseg"] > 0, small["edge"] > 0):
+    people, segments = small["keypoints"], small["panoptic"]
+    for value in (small["image"][0] > 127, small["semseg"] > 0, small["edge"] > 0, people.masks[0], segments.ids > 0):
         assert torch.equal(value.as_subclass(Tensor), expected)
-    assert small["keypoints"][0, 0].tolist() == [5.5, 3.5, 2.0]
+    assert people.keypoints[0, 0].tolist() == [5.5, 3.5, 2.0]
+    assert people.boxes.tolist() == [[4.0, 2.0, 8.0, 6.0]]
+    assert (people.size, segments.size, people.areas.tolist()) == ((8, 12), (8, 12), [16.0])

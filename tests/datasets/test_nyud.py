@@ -117,6 +117,35 @@ def test_only_the_tasks_asked_for_are_decoded(tmp_path: Path) -> None:
         Nyud(root, ["semseg"])[0]
 
 
+def test_changed_bytes_of_a_matlab_file_are_named_and_never_end_the_process(tmp_path: Path) -> None:
+    root = build(tmp_path, "astmt")
+    draws = np.random.default_rng(0)
+    for task, folder in (("semseg", "segmentation"), ("depth", "depth")):
+        path = root / folder / "0001.mat"
+        whole = path.read_bytes()
+        messages = []
+        for _ in range(150):
+            content = bytearray(whole)
+            for position in draws.integers(128, 220, 2):
+                content[position] = draws.integers(0, 256)
+            path.write_bytes(bytes(content))
+            try:
+                Nyud(root, [task])[0]
+            except ValueError as error:
+                messages.append(str(error))
+        path.write_bytes(whole)
+        assert len(messages) > 50
+        assert all(str(path) in message for message in messages)
+
+
+@pytest.mark.parametrize("content", [np.array([["ab", 3]], dtype=object), np.array(["ab"]), np.full((8, 16), np.nan)])
+def test_a_matlab_variable_of_another_kind_is_refused(tmp_path: Path, content: npt.NDArray[np.generic]) -> None:
+    root = build(tmp_path, "astmt")
+    save(content, root / "segmentation" / "0001.mat", "segmentation")
+    with pytest.raises(ValueError, match=r"segmentation/0001\.mat: cannot be read as semseg"):
+        Nyud(root, ["semseg"])[0]
+
+
 def test_invalid_depth_values_become_zero(tmp_path: Path) -> None:
     root = build(tmp_path, "atrc")
     np.save(root / "depth" / "0001.npy", np.array([[-1.0, np.nan, np.inf, 2.0] * 4] * HEIGHT, dtype=np.float32))

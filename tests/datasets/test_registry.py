@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from PIL import Image
 
 from datasets.memory import InMemory
 from datasets.nyud import Nyud
-from datasets.registry import open_dataset, procedural_indices
+from datasets.registry import SOURCES, open_dataset, open_source, procedural_indices, selected_indices, share_indices
 from datasets.scenario import ClientEntry, Scenario, ScenarioError, load_scenario
+from datasets.source import Indices, SourceSettings
 
 IDS = tuple(f"{number:04d}" for number in range(1, 13))
 
@@ -59,9 +62,9 @@ def opened_ids(client: ClientEntry, split: str, monkeypatch: pytest.MonkeyPatch)
         seen.append(self.ids)
         check(self)
 
-    monkeypatch.setattr(Nyud, "_check_files", remember)
-    open_dataset(client, "train" if split == "train" else "validation")
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(Nyud, "_check_files", remember)
+        open_dataset(client, "train" if split == "train" else "validation")
     return seen[0]
 
 
@@ -89,9 +92,127 @@ def test_validation_is_the_whole_official_list_for_every_client(
     assert len(opened_ids(entry(tmp_path, **{"validation-images": 1}), "validation", monkeypatch)) == 1
 
 
+def test_own_validation_is_the_end_of_the_share_and_is_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = nyud_folder(tmp_path)
+    whole = opened_ids(entry(root, share={"part": 1, "of": 2}), "train", monkeypatch)
+    client = entry(root, share={"part": 1, "of": 2}, **{"own-validation": 0.4})
+    assert opened_ids(client, "train", monkeypatch) == whole[:3]
+    assert opened_ids(client, "validation", monkeypatch) == whole[3:]
+
+
+def test_own_validation_with_a_list_trains_on_the_same_and_is_scored_on_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = nyud_folder(tmp_path)
+    own = entry(root, **{"own-validation": 0.3})
+    both = entry(root, **{"own-validation": 0.3, "validation-list": "val"})
+    assert opened_ids(both, "train", monkeypatch) == opened_ids(own, "train", monkeypatch)
+    assert opened_ids(both, "validation", monkeypatch) == IDS[10:]
+
+
+@pytest.mark.parametrize(
+    ("images", "held_out"), [(199, 20), (198, 20), (79, 8), (158, 16), (237, 24), (316, 32), (4998, 500), (2499, 250)]
+)
+def test_a_tenth_is_held_out_as_the_published_code_does(images: int, held_out: int, tmp_path: Path) -> None:
+    (tmp_path / "gt_sets").mkdir()
+    for folder in ("images", "normals", "segmentation", "depth", "edge"):
+        (tmp_path / folder).mkdir()
+    for folder, extension in (("images", "jpg"), ("normals", "jpg"), ("segmentation", "png"), ("depth", "png")):
+        Image.new("L", (8, 8)).save(tmp_path / folder / f"0.{extension}")
+    Image.new("L", (8, 8)).save(tmp_path / "edge" / "0.png")
+    (tmp_path / "gt_sets" / "train.txt").write_text("\n".join(map(str, range(images))))
+    source = open_source("nyud", SourceSettings(tmp_path))
+    client = entry(tmp_path, **{"own-validation": 0.1})
+    assert len(selected_indices(client, source, "train")[1]) == images - held_out == int(images * 0.9)
+    assert len(selected_indices(client, source, "validation")[1]) == held_out
+
+
+def test_another_training_list_is_used_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = nyud_folder(tmp_path)
+    (root / "gt_sets" / "train_mini.txt").write_text("\n".join(IDS[2:5]))
+    client = entry(root, **{"train-list": "train_mini"})
+    assert sorted(opened_ids(client, "train", monkeypatch)) == list(IDS[2:5])
+    assert opened_ids(client, "validation", monkeypatch) == IDS[10:]
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"train-list": "val"},
+        {"train-list": "train_mini", "validation-list": "train"},
+        {"train-list": "train", "validation-list": "train_mini"},
+        {"own-validation": 0.2, "validation-list": "train_mini"},
+    ],
+)
+def test_images_to_train_on_are_never_scored_on_whatever_the_lists(tmp_path: Path, lists: dict[str, str]) -> None:
+    """Also not those of another client's share: what is averaged has learned them."""
+    root = nyud_folder(tmp_path)
+    (root / "gt_sets" / "train_mini.txt").write_text("\n".join([IDS[2], IDS[11]]))
+    client = entry(root, share={"part": 0, "of": 5}, **lists)
+    with pytest.raises(ScenarioError, match="client a: .* images of the validation list .* are in the training list"):
+        open_dataset(client, "validation")
+
+
+@pytest.mark.parametrize("key", ["train-list", "validation-list"])
+def test_a_list_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ScenarioError, match=f"client a: {key} = 'test' is not a list of NYUD-v2.*it has train, val"):
+        open_dataset(entry(nyud_folder(tmp_path), **{key: "test"}), "train" if key == "train-list" else "validation")
+
+
+def test_tasks_that_the_folder_does_not_give_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.nyud.source.NyudSource.tasks", ("depth",))
+    with pytest.raises(ScenarioError, match="client a: NYUD-v2, variant nyud320 in .* has no semseg; it offers depth"):
+        open_dataset(entry(nyud_folder(tmp_path)), "train")
+
+
+def test_images_without_a_label_are_dropped_after_the_shares_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def even_ones(self: object, image_list: str, indices: Indices, tasks: object) -> Indices:
+        return indices[indices % 2 == 0]
+
+    root = nyud_folder(tmp_path)
+    clients = [entry(root, share={"part": part, "of": 2}) for part in range(2)]
+    before = [opened_ids(client, "train", monkeypatch) for client in clients]
+    with monkeypatch.context() as patched:
+        patched.setattr("datasets.nyud.source.NyudSource.usable", even_ones)
+        after = [opened_ids(client, "train", patched) for client in clients]
+    for dropped, whole in zip(after, before, strict=True):
+        assert dropped == tuple(image_id for image_id in whole if IDS.index(image_id) % 2 == 0)
+
+
+def test_a_share_after_other_data_sets_is_another_part_of_the_same_list(tmp_path: Path) -> None:
+    first, later = (
+        share_indices(entry(tmp_path, share={"part": 0, "of": 4, "after": after}), 795) for after in ([], [4998])
+    )
+    assert len(first) == len(later) == 199
+    assert not np.array_equal(first, later)
+    assert not np.array_equal(later, share_indices(entry(tmp_path, share={"part": 0, "of": 4, "after": [795]}), 795))
+
+
+def test_inside_keeps_the_shape_of_the_image(tmp_path: Path) -> None:
+    sample = open_dataset(entry(nyud_folder(tmp_path), fit="inside", **{"image-size": [32, 64]}), "train")[0]
+    assert sample["image"].shape == (3, 32, 53)
+    assert sample["semseg"].shape == (32, 53)
+
+
+def test_every_data_set_of_a_scenario_but_the_procedural_one_can_be_opened() -> None:
+    fields = ClientEntry.model_fields["dataset"].annotation
+    assert set(SOURCES) == set(get_args(fields)) - {"procedural"}
+    for module in SOURCES.values():
+        assert callable(import_module(module).open_source)
+
+
+def test_a_data_set_that_is_not_read_from_disk_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="dataset = 'procedural' is not one that is read from disk; known: nyud, pasc"):
+        open_source("procedural", SourceSettings(tmp_path))
+
+
 def test_resized_samples_have_the_image_size_and_padded_ones_their_own(tmp_path: Path) -> None:
     root = nyud_folder(tmp_path)
-    resized, native = (open_dataset(entry(root, fit=fit), "train")[0] for fit in ("resize", "pad"))
+    resized, native = (open_dataset(entry(root, fit=fit, augment="reference"), "train")[0] for fit in ("resize", "pad"))
     assert (resized["image"].shape, resized["depth"].shape) == ((3, 32, 32), (1, 32, 32))
     assert native["image"].shape == (3, 24, 40)
     assert resized["depth"].unique().tolist() == native["depth"].unique().tolist()

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from datasets.conventions import DATASET_TASKS
+from datasets.conventions import TASKS
 from datasets.scenario import ClientEntry, Scenario, ScenarioError, Share, list_scenarios, load_scenario
 
 SITE = """
@@ -64,9 +64,21 @@ def test_site_file_with_one_client_gets_the_whole_pool(tmp_path: Path) -> None:
     assert (entry.image_size, entry.domain, entry.augment) == ((64, 64), "indoor", "flip")
 
 
-def test_unknown_name_lists_the_known_scenarios() -> None:
-    with pytest.raises(ScenarioError, match="'defualt' is not known.*default, nyud320_st4_mt1"):
+def test_unknown_name_suggests_the_nearest_scenario_and_says_how_to_list_them() -> None:
+    with pytest.raises(ScenarioError, match="'defualt' is not known. Did you mean 'default'\\? `fmtl scenarios` lists"):
         load_scenario("defualt")
+    with pytest.raises(ScenarioError, match="'xxxxxxxx' is not known. `fmtl scenarios` lists the .* or give the path"):
+        load_scenario("xxxxxxxx")
+
+
+def test_changed_file_is_read_anew(tmp_path: Path) -> None:
+    path = write(tmp_path, SITE)
+    assert load_scenario(path).client(0).batch_size == 8
+    path.write_text(SITE.replace("tasks:", "batch-size: 4\n    tasks:"))
+    assert load_scenario(path).client(0).batch_size == 4
+    path.unlink()
+    with pytest.raises(ScenarioError, match="cannot read"):
+        load_scenario(path)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -117,12 +129,39 @@ def test_repeated_key_is_refused_rather_than_overwritten(tmp_path: Path) -> None
         (("[64, 64]", "[64, 16]"), "image-size = 16"),
         (("name: a", "name: a b"), "name = 'a b': expected 1 to 64 letters"),
         (("tasks:", "data-root: /x\n    tasks:"), "not for dataset procedural"),
-        (("tasks:", "validation-list: val\n    tasks:"), "for dataset nyud only"),
+        (
+            ("tasks:", "validation-list: val\n    tasks:"),
+            "'validation-list' is for dataset nyud or pascal_context or coco or bsds_sod or folder only",
+        ),
+        (("tasks:", "train-list: train\n    tasks:"), "'train-list' is for dataset nyud or pascal_context or"),
+        (("tasks:", "own-validation: 0.1\n    tasks:"), "'own-validation' is for dataset nyud or pascal_context or"),
+        (("tasks:", "parts-flags: reference\n    tasks:"), "'parts-flags' is for dataset pascal_context only"),
+        (("tasks:", "stuff-labels: stuff\n    tasks:"), "'stuff-labels' is for dataset coco only"),
+        (("tasks:", "train-list: a/b\n    tasks:"), "train-list = 'a/b': expected 1 to 64 letters"),
+        (("tasks:", "own-validation: 1.0\n    tasks:"), "own-validation = 1.0: input should be less than 1"),
+        (("tasks:", "own-validation: 0\n    tasks:"), "own-validation = 0: input should be greater than 0"),
+        (("tasks:", "parts-flags: theirs\n    tasks:"), "parts-flags = 'theirs': input should be 'own' or 'reference'"),
+        (("tasks:", "stuff-labels: 91\n    tasks:"), "stuff-labels = 91: input should be 'panoptic' or 'stuff'"),
+        (("tasks:", "fit: outside\n    tasks:"), "fit = 'outside': input should be 'resize', 'inside' or 'pad'"),
+        (
+            ("tasks:", "smallest-anchor: 2\n    tasks:"),
+            "smallest-anchor = 2: input should be greater",
+        ),
+        (("tasks:", "contact-sheet: 65\n    tasks:"), "contact-sheet = 65: input should be less than or equal to 64"),
+        (("tasks:", "contact-sheet: 1.5\n    tasks:"), "contact-sheet = 1.5: input should be a valid integer"),
+        (("dataset: procedural", "dataset: imagenet"), "dataset = 'imagenet': input should be 'procedural', 'nyud'"),
+        (("dataset: procedural", "dataset: coco\n    data-root: x"), "dataset coco has no semseg; it offers instance"),
+        (
+            ("tasks:", "share: {part: 0, of: 1, after: [0]}\n    tasks:"),
+            "share.after = 0: input should be greater",
+        ),
+        (("tasks:", "share: {part: 0, of: 1, after: [9]}\n    tasks:"), "a share of dataset procedural has no 'after'"),
+        (("clients:", "shares: any\nclients:"), "shares = 'any': input should be 'disjoint' or 'may-overlap'"),
         (("tasks:", "share: {part: 2, of: 2}\n    tasks:"), "part 2 of 2 does not exist"),
         (("tasks:", "share: {part: 0}\n    tasks:"), "either {part: P, of: N}"),
         (
             ("tasks:", "share: {part: 0, off: 5}\n    tasks:"),
-            "unknown key 'off'. Did you mean 'of'? Allowed here: fraction",
+            "unknown key 'off'. Did you mean 'of'? Allowed here: after, fraction",
         ),
         (("tasks:", "decoder-width: 30\n    tasks:"), "decoder-width = 30: input should be a multiple of 4"),
         (("tasks:", "device: gpu\n    tasks:"), "device = 'gpu': expected auto, cpu, cuda or cuda:N"),
@@ -171,6 +210,7 @@ def test_clients_without_shares_divide_their_pool_in_file_order() -> None:
         ({"part": 0, "of": 2}, {"part": 2, "of": 3}),
         ({"start": 0.0, "fraction": 0.5}, {"start": 0.4, "fraction": 0.5}),
         ({"start": 0.0, "fraction": 0.5}, {"part": 1, "of": 2}),
+        ({"part": 0, "of": 2}, {"part": 1, "of": 2, "after": [795]}),
         ({"part": 0, "of": 2}, None),
     ],
 )
@@ -194,9 +234,78 @@ def test_true_and_false_are_words_a_key_may_take() -> None:
         ClientEntry.model_validate(entry("a", **{"allow-unmatched-weights": "yes"}))
 
 
-def test_tasks_without_a_decoder_are_refused() -> None:
-    with pytest.raises(ValueError, match="instance cannot be trained yet"):
-        ClientEntry.model_validate(entry("a", tasks=["instance"], dataset="procedural"))
+def test_shares_may_overlap_where_the_scenario_says_so() -> None:
+    clients = (entry("a", share={"part": 0, "of": 2}), entry("b", share={"part": 0, "of": 2, "after": [795]}))
+    entries = tuple(ClientEntry.model_validate(client) for client in clients)
+    overlapping = Scenario.model_validate({"name": "s", "description": "", "shares": "may-overlap", "clients": entries})
+    assert [client.share for client in overlapping.clients] == [Share(part=0, of=2), Share(part=0, of=2, after=(795,))]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "tasks"),
+    [
+        ("procedural", TASKS),
+        ("folder", TASKS),
+        ("nyud", ("semseg", "normals", "edge", "depth")),
+        ("pascal_context", ("semseg", "parts", "saliency", "normals", "edge")),
+        ("coco", ("instance", "keypoints", "stuff", "panoptic")),
+        ("bsds_sod", ("saliency", "edge")),
+    ],
+)
+def test_every_data_set_gives_its_tasks_and_no_other(dataset: str, tasks: tuple[str, ...]) -> None:
+    base: dict[str, object] = {"dataset": dataset, "tasks": list(tasks)}
+    if dataset == "procedural":
+        base |= {"data-root": None, "train-images": 8, "validation-images": 4}
+    assert ClientEntry.model_validate(entry("a", **base)).tasks == tasks
+    for other in set(TASKS) - set(tasks):
+        with pytest.raises(ValueError, match=f"dataset {dataset} has no {other}; it offers {', '.join(tasks)}"):
+            ClientEntry.model_validate(entry("a", **base | {"tasks": [other]}))
+
+
+def test_keys_of_data_sets_on_disk_are_read_as_they_are_written(tmp_path: Path) -> None:
+    text = """
+    name: site
+    description: every key of a data set on disk
+    clients:
+      - name: a
+        dataset: pascal_context
+        data-root: x
+        tasks: [parts]
+        image-size: [64, 64]
+        encoder: resnet18
+        train-list: train
+        validation-list: val
+        own-validation: 0.25
+        parts-flags: reference
+        fit: inside
+        smallest-anchor: 16
+        contact-sheet: 6
+        share: {part: 0, of: 3, after: [795, 12]}
+      - name: b
+        dataset: coco
+        data-root: y
+        tasks: [stuff]
+        image-size: [64, 64]
+        encoder: resnet18
+        stuff-labels: stuff
+    """
+    first, second = load_scenario(write(tmp_path, text)).clients
+    assert (first.train_list, first.validation_list, first.own_validation) == ("train", "val", 0.25)
+    assert (first.parts_flags, first.fit, first.smallest_anchor, first.contact_sheet) == ("reference", "inside", 16, 6)
+    assert first.share == Share(part=0, of=3, after=(795, 12))
+    assert second.stuff_labels == "stuff"
+
+
+def test_keys_left_out_have_the_documented_defaults() -> None:
+    client = ClientEntry.model_validate(entry("a"))
+    assert (client.train_list, client.validation_list, client.own_validation) == (None, None, None)
+    assert (client.parts_flags, client.stuff_labels, client.fit) == ("own", "panoptic", "resize")
+    assert (client.smallest_anchor, client.contact_sheet) == (32, 0)
+
+
+def test_another_training_list_is_another_pool() -> None:
+    first, second = scenario(entry("a"), entry("b", **{"train-list": "train_mini"})).clients
+    assert (first.share, second.share) == (Share(part=0, of=1), Share(part=0, of=1))
 
 
 def test_touching_fractions_and_other_roots_are_accepted() -> None:
@@ -236,5 +345,11 @@ def test_edge_distance_follows_the_data_set_unless_given() -> None:
     assert ClientEntry.model_validate(entry("a", **{"edge-distance": 0.02})).edge_distance == 0.02
 
 
-def test_every_task_a_scenario_may_name_is_offered_by_some_data_set() -> None:
-    assert set(DATASET_TASKS["nyud"]) < set(DATASET_TASKS["procedural"])
+ON_DISK = {"dataset": "nyud", "data-root": "x", "tasks": ["semseg"], "image-size": [64, 64], "encoder": "resnet18"}
+
+
+def test_naming_the_training_list_makes_no_other_pool_of_images() -> None:
+    named = ClientEntry.model_validate({**ON_DISK, "name": "a", "train-list": "train"})
+    unnamed = ClientEntry.model_validate({**ON_DISK, "name": "b"})
+    assert named.pool == unnamed.pool
+    assert ClientEntry.model_validate({**ON_DISK, "name": "c", "train-list": "train_mini"}).pool != unnamed.pool

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Generator, Tensor
 from torchvision import tv_tensors
+from torchvision.ops import masks_to_boxes
 
-from datasets.conventions import TASKS, Sample
+from datasets.conventions import OBJECT_TASKS, TASKS, Sample
+from datasets.objects import Instances, ObjectLabel, PanopticSegments
 from datasets.transforms import (
     Window,
     crop,
@@ -32,6 +34,19 @@ def seeded(seed: int) -> Generator:
     return Generator().manual_seed(seed)
 
 
+def objects(masks: Tensor, classes: Tensor, keypoints: Tensor | None = None) -> Instances:
+    """Objects with these masks, each with at least one pixel; with keypoints they are people without masks."""
+    return Instances(
+        size=(masks.shape[1], masks.shape[2]),
+        boxes=masks_to_boxes(masks) + torch.tensor([0, 0, 1, 1]),
+        classes=classes,
+        areas=masks.flatten(1).sum(1).float(),
+        crowd=torch.arange(len(masks)) % 2 == 1,
+        masks=masks if keypoints is None else None,
+        keypoints=keypoints,
+    )
+
+
 def all_tasks(seed: int = 0) -> Sample:
     """A sample with all ten tasks and arbitrary content."""
     g = seeded(seed)
@@ -42,6 +57,12 @@ def all_tasks(seed: int = 0) -> Sample:
     normals = torch.nn.functional.normalize(torch.randn(3, H, W, generator=g), dim=0)
     points = torch.stack([integers(W, 2, 17), integers(H, 2, 17), integers(3, 2, 17)], dim=-1).float()
     points[..., :2] *= points[..., 2:] > 0
+    segments = PanopticSegments(
+        ids=(integers(50, H, W, dtype=torch.int32) + 1) * 70_001,
+        segment_ids=torch.arange(1, 51) * 70_001,
+        classes=torch.randint(9, (50,), generator=g),
+        crowd=integers(2, 50).bool(),
+    )
     return {
         "image": tv_tensors.Image(integers(256, 3, H, W)),
         "semseg": tv_tensors.Mask(integers(9, H, W)),
@@ -50,11 +71,10 @@ def all_tasks(seed: int = 0) -> Sample:
         "normals": tv_tensors.Mask(normals),
         "edge": tv_tensors.Mask(integers(2, H, W)),
         "depth": tv_tensors.Mask(torch.rand(1, H, W, generator=g) * 5 + 1),
-        "instance": tv_tensors.Mask(integers(4, H, W, dtype=torch.int32)),
-        "keypoints": points,
+        "instance": objects(integers(2, 3, H, W).bool(), torch.tensor([4, 1, 7])),
+        "keypoints": objects(integers(2, 2, H, W).bool(), torch.tensor([0, 0]), points),
         "stuff": tv_tensors.Mask(integers(5, H, W)),
-        "panoptic": tv_tensors.Mask(integers(50, H, W, dtype=torch.int32) * 1000 + 3),
-        "instance_classes": torch.tensor([4, 1, 7]),
+        "panoptic": segments,
     }
 
 
@@ -65,39 +85,63 @@ def marked(top: int, left: int, side: int) -> Sample:
     sample: Sample = {"image": tv_tensors.Image((square * 255).to(torch.uint8).repeat(3, 1, 1))}
     for task in ("semseg", "parts", "saliency", "edge", "stuff"):
         sample[task] = tv_tensors.Mask(square.to(torch.uint8))
-    for task in ("instance", "panoptic"):
-        sample[task] = tv_tensors.Mask(square.to(torch.int32) * 70_001)
+    sample["instance"] = objects(square[None] > 0, torch.tensor([3]))
+    ids = square.to(torch.int32) * 70_001
+    sample["panoptic"] = PanopticSegments(ids, torch.tensor([70_001]), torch.tensor([3]), torch.tensor([False]))
     sample["depth"] = tv_tensors.Mask(square[None] * 2)
     sample["normals"] = tv_tensors.Mask(torch.stack([square * 0, square * 0, -square]))
     middle = (side - 1) / 2
-    sample["keypoints"] = torch.tensor([left + middle, top + middle, 2.0]).repeat(1, 17, 1)
+    points = torch.tensor([left + middle, top + middle, 2.0]).repeat(1, 17, 1)
+    sample["keypoints"] = objects(square[None] > 0, torch.tensor([0]), points)
     return sample
 
 
-def shown(value: Tensor) -> Tensor:
-    """Where a label or image shows the square."""
+def shown(value: Any) -> Tensor:
+    """Where a label or image shows the square; people show the pixels whose centre is in the box."""
+    if isinstance(value, PanopticSegments):
+        return value.ids > 0
+    if isinstance(value, Instances) and value.masks is not None:
+        # A scaled box has fractions of pixels, its mask has not.
+        tight = masks_to_boxes(value.masks) + torch.tensor([0, 0, 1, 1])
+        assert len(value) == 0 or (tight - value.boxes).abs().max() <= 0.5
+        return value.masks.any(0)
+    if isinstance(value, Instances):
+        rows, columns = torch.arange(value.size[0])[:, None] + 0.5, torch.arange(value.size[1]) + 0.5
+        left, top, right, bottom = value.boxes.T[:, :, None, None]
+        return ((columns >= left) & (columns < right) & (rows >= top) & (rows < bottom)).any(0)
     plain = value.as_subclass(Tensor).float()
     plain = torch.where(plain == 255, 0, plain) if plain.ndim == 2 else plain
     return plain.abs().amax(0) > 1e-3 if plain.ndim == 3 else plain > 0
+
+
+def tensors(value: Any) -> dict[str, Tensor]:
+    """The tensors of a label of any kind."""
+    if not isinstance(value, ObjectLabel):
+        return {"": value.as_subclass(Tensor)}
+    return {name: part for name, part in vars(value).items() if isinstance(part, Tensor)}
+
+
+def same(first: Any, second: Any) -> bool:
+    mine, others = tensors(first), tensors(second)
+    return mine.keys() == others.keys() and all(torch.equal(mine[name], others[name]) for name in mine)
 
 
 def assert_same(first: Sample, second: Sample) -> None:
     assert first.keys() == second.keys()
     for key in first:
         assert type(first[key]) is type(second[key]), key
-        assert first[key].dtype == second[key].dtype, key
-        assert torch.equal(first[key].as_subclass(Tensor), second[key].as_subclass(Tensor)), key
-
-
-def test_the_sample_of_these_tests_has_all_ten_tasks() -> None:
-    assert set(TASKS) <= set(all_tasks())
+        assert same(first[key], second[key]), key
+        assert [part.dtype for part in tensors(first[key]).values()] == [
+            part.dtype for part in tensors(second[key]).values()
+        ], key
+        assert not isinstance(first[key], ObjectLabel) or first[key].size == second[key].size
 
 
 def test_flip_twice_is_the_identity_for_all_ten_tasks() -> None:
     sample = all_tasks()
     once = flip(sample)
     for task in TASKS:
-        assert not torch.equal(once[task].as_subclass(Tensor), sample[task].as_subclass(Tensor)), task
+        assert not same(once[task], sample[task]), task
     assert_same(flip(once), sample)
 
 
@@ -111,7 +155,8 @@ def test_flip_mirrors_keypoints_and_swaps_left_and_right() -> None:
     points = torch.zeros(1, 17, 3)
     points[0, 1] = torch.tensor([5.0, 7.0, 2.0])
     points[0, 16] = torch.tensor([0.0, 3.0, 1.0])
-    flipped = flip({**all_tasks(), "keypoints": points})["keypoints"][0]
+    person = objects(torch.ones(1, H, W, dtype=torch.bool), torch.tensor([0]), points)
+    flipped = flip({**all_tasks(), "keypoints": person})["keypoints"].keypoints[0]
     assert flipped[2].tolist() == [W - 1 - 5.0, 7.0, 2.0]
     assert flipped[15].tolist() == [W - 1.0, 3.0, 1.0]
     assert flipped[1].tolist() == flipped[0].tolist() == [0.0, 0.0, 0.0]
@@ -124,9 +169,15 @@ def test_scaling_divides_depth_and_keeps_labels_exact(factor: float) -> None:
     assert scaled["image"].shape == (3, round(H * factor), round(W * factor))
     assert torch.isin(scaled["depth"] * factor, sample["depth"]).float().mean() > 0.6
     assert scaled["depth"].max() * factor == pytest.approx(float(sample["depth"].max()), rel=0.05)
-    for task in ("semseg", "instance", "panoptic"):
-        assert scaled[task].dtype == sample[task].dtype
-        assert set(scaled[task].unique().tolist()) <= set(sample[task].unique().tolist())
+    for before, after in (
+        (sample["semseg"], scaled["semseg"]),
+        (sample["instance"].masks, scaled["instance"].masks),
+        (sample["panoptic"].ids, scaled["panoptic"].ids),
+    ):
+        assert before.dtype == after.dtype
+        assert set(after.unique().tolist()) <= set(before.unique().tolist())
+    assert scaled["panoptic"].segment_ids.tolist() == scaled["panoptic"].ids.unique().tolist()
+    assert torch.allclose(scaled["instance"].areas, sample["instance"].areas * factor**2)
     assert torch.allclose(scaled["normals"].norm(dim=0), torch.ones(round(H * factor), round(W * factor)), atol=1e-5)
 
 
@@ -136,25 +187,35 @@ def test_scaled_square_is_at_one_place_in_image_and_labels(factor: float) -> Non
     expected = torch.zeros(round(H * factor), round(W * factor), dtype=torch.bool)
     top, left, side = (round(number * factor) for number in (8, 12, 8))
     expected[top : top + side, left : left + side] = True
-    for key in set(scaled) - {"keypoints", "image"}:
+    for key in set(scaled) - {"image"}:
         assert torch.equal(shown(scaled[key]), expected), key
     assert torch.equal(scaled["image"][0] > 127, expected)
     middle = (side - 1) / 2
-    assert scaled["keypoints"][0, 0].tolist() == [left + middle, top + middle, 2.0]
+    assert scaled["keypoints"].keypoints[0, 0].tolist() == [left + middle, top + middle, 2.0]
 
 
 def test_cropped_and_padded_square_is_at_one_place_in_image_and_labels() -> None:
     moved = pad(crop(marked(8, 12, 4), Window(6, 10, 10, 12)), (20, 26))
     expected = torch.zeros(20, 26, dtype=torch.bool)
     expected[5 + 2 : 5 + 6, 7 + 2 : 7 + 6] = True
-    for key in set(moved) - {"keypoints"}:
+    for key in moved:
         assert torch.equal(shown(moved[key]), expected), key
-    assert moved["keypoints"][0, 0].tolist() == [7 + 3.5, 5 + 3.5, 2.0]
+    assert moved["keypoints"].keypoints[0, 0].tolist() == [7 + 3.5, 5 + 3.5, 2.0]
 
 
 def test_keypoint_outside_the_crop_becomes_unlabelled() -> None:
+    sample = marked(8, 12, 4)
+    sample["keypoints"].keypoints[0, 3] = torch.tensor([12.0, 8.0, 2.0])
+    cropped = crop(sample, Window(0, 0, 9, 13))["keypoints"]
+    assert cropped.keypoints[0, 3].tolist() == [12.0, 8.0, 2.0]
+    assert cropped.keypoints.abs().sum() == 22.0
+
+
+def test_objects_outside_the_crop_are_dropped() -> None:
     cropped = crop(marked(8, 12, 4), Window(0, 0, 8, 8))
-    assert cropped["keypoints"].abs().sum() == 0
+    assert [len(cropped[task]) for task in sorted(OBJECT_TASKS)] == [0, 0, 0]
+    assert cropped["instance"].masks.shape == (0, 8, 8)
+    assert cropped["panoptic"].ids.unique().tolist() == [0]
 
 
 def test_padding_uses_the_ignore_value_of_each_label() -> None:
@@ -166,8 +227,9 @@ def test_padding_uses_the_ignore_value_of_each_label() -> None:
     }
     for task in ("semseg", "parts", "saliency", "edge", "stuff"):
         assert border[task] == [255], task
-    for task in ("depth", "instance", "panoptic"):
-        assert border[task] == [0], task
+    assert border["depth"] == [0]
+    assert padded["panoptic"].ids[0, 0] == 0
+    assert not padded["instance"].masks[:, 0, 0].any()
     assert border["normals"] == border["image"] == [0, 0, 0]
 
 
@@ -213,8 +275,10 @@ def test_training_chain_gives_the_wanted_size_for_every_task(kind: Literal["none
     for seed in range(8):
         result = transform(all_tasks(seed), seeded(seed))
         assert result["image"].dtype == torch.float32
-        for key in set(result) - {"keypoints", "instance_classes"}:
-            assert result[key].shape[-2:] == (H, W), key
+        for key, value in result.items():
+            shape = value.size if isinstance(value, ObjectLabel) else value.shape[-2:]
+            assert shape == (H, W), key
+        assert result["instance"].masks.shape[-2:] == (H, W)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -285,12 +349,14 @@ def test_parts_of_an_image_without_persons_are_ignored(background: int) -> None:
 def test_batch_has_the_agreed_shapes_and_types() -> None:
     transform = evaluation_transform((H, W), "imagenet")
     batch: dict[str, Any] = to_batch([transform(all_tasks(0)), transform(all_tasks(1))])
-    for task in ("semseg", "parts", "saliency", "stuff", "instance", "panoptic"):
+    for task in ("semseg", "parts", "saliency", "stuff"):
         assert (batch[task].shape, batch[task].dtype) == ((2, H, W), torch.int64), task
     for key, channels in (("image", 3), ("normals", 3), ("depth", 1), ("edge", 1)):
         assert (batch[key].shape, batch[key].dtype) == ((2, channels, H, W), torch.float32), key
-    assert [points.shape for points in batch["keypoints"]] == [(2, 17, 3)] * 2
-    assert all(type(batch[key]) is Tensor for key in batch if key not in ("keypoints", "instance_classes"))
+    assert [people.keypoints.shape for people in batch["keypoints"]] == [(2, 17, 3)] * 2
+    for task in OBJECT_TASKS:
+        assert [label.size for label in batch[task]] == [(H, W)] * 2, task
+    assert all(type(batch[key]) is Tensor for key in batch if key not in OBJECT_TASKS)
 
 
 def test_batch_refuses_what_cannot_be_collated() -> None:

@@ -18,21 +18,6 @@ ROOT = Path(cli.__file__).resolve().parents[1]
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def fmtl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run ``fmtl`` with arguments; gives exit code, output and error output."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fmtl", *map(str, arguments)])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
-
-
 def in_new_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", env=environment)
 
@@ -148,7 +133,7 @@ def test_scenarios_lists_names_and_clients(fmtl: Call) -> None:
     assert "part 5 of 6" in output
     code, _, errors = fmtl("scenarios", "nope")
     assert code == 2
-    assert "Known scenarios: default" in errors
+    assert "'nope' is not known" in errors
 
 
 def test_strategies_lists_names_and_parameters(fmtl: Call) -> None:
@@ -171,11 +156,13 @@ def test_parameter_rows_say_name_meaning_range_default_and_origin() -> None:
         step_size: float = Field(0.4, gt=0, le=1, description="step", json_schema_extra={"origin": "paper, eq. 6"})
         mode: str = Field("stable", description="mode", json_schema_extra={"enum": ["stable", "paper"]})
         rounds: int | None = Field(None, ge=1, description="rounds")
+        share: str = Field("0.3", description="share", json_schema_extra={"allowed": "0 < x ≤ 1, or 1/n"})
         shared: bool
 
     assert parameter_rows(Parameters) == [
         ("step-size", "step", "0 < x ≤ 1", "0.4", "paper, eq. 6"),
         ("mode", "mode", "stable\npaper", "stable", "not stated"),
         ("rounds", "rounds", "integer, 1 ≤ x or nothing", "null", "not stated"),
+        ("share", "share", "0 < x ≤ 1, or 1/n", "0.3", "not stated"),
         ("shared", "", "true or false", "required", "not stated"),
     ]

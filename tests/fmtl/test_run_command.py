@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,15 @@ def test_scenario_file_is_passed_by_its_absolute_path(app: Path, launches: list[
     assert launches[0].out_dir.name == "fedhca2-my-s0"
 
 
+@pytest.mark.parametrize("how", ["--set", "--config"])
+def test_parameter_of_a_strategy_that_is_not_chosen_starts_nothing(launches: list[Launch], how: str) -> None:
+    Path("run.toml").write_text("[fedprox]\nmu = 0.01\n")
+    given = "fedprox.mu=0.01" if how == "--set" else "run.toml"
+    with pytest.raises(SettingError, match=rf"{how}.*: fedprox\.mu = 0\.01 has no effect: strategy fedavg"):
+        invoke(run.command, "--strategy", "fedavg", how, given)
+    assert launches == []
+
+
 def test_unknown_setting_and_scenario_start_nothing(app: Path, launches: list[Launch]) -> None:
     with pytest.raises(SettingError, match=r"--set: the run config has no key 'fedhca2\.d'; did you mean fedhca2\.c"):
         invoke(run.command, app, "--set", "fedhca2.d=1")
@@ -181,3 +192,39 @@ def test_folder_without_a_run_and_damaged_folder_are_named(launches: list[Launch
     folder.joinpath("config.json").write_text("{")
     with pytest.raises(SettingError, match=r"config\.json is damaged"):
         invoke(resume.command, "run")
+
+
+MINE = """
+from fmtl_strategies.base import PersonalizedStrategy
+class Mine(PersonalizedStrategy):
+    name, summary_line = "mine", "one"
+    def aggregate_pool(self, pool, server_round):
+        return {}
+"""
+
+
+def test_strategy_in_the_current_folder_is_run_under_its_class_name(
+    app: Path, launches: list[Launch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "outside_run", raising=False)
+    Path("outside_run.py").write_text(MINE)
+    pyproject = app / "pyproject.toml"
+    pyproject.write_text(PYPROJECT.replace("seed = 0", 'seed = 0\nstrategy-parameters = ""'))
+    invoke(run.command, app, "--strategy", "outside_run:Mine", "--set", "mine.strength=0.5")
+    values = launches[0].run_config
+    assert (values["strategy"], values["strategy-parameters"]) == ("outside_run:Mine", '"strength" = 0.5')
+    assert launches[0].out_dir.name == "Mine-pair-s0"
+
+
+def test_resume_looks_for_the_strategy_where_the_run_found_it(
+    app: Path, launches: list[Launch], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FMTL_STRATEGY_PATH", "")
+    monkeypatch.delenv("FMTL_STRATEGY_PATH")
+    write_run(Path.cwd() / "run", SAVED, {"app_dir": str(app), "strategy_path": str(tmp_path / "there")})
+    invoke(resume.command, "run")
+    assert os.environ["FMTL_STRATEGY_PATH"] == str(tmp_path / "there")
+    monkeypatch.setenv("FMTL_STRATEGY_PATH", "/given")
+    invoke(resume.command, "run")
+    assert os.environ["FMTL_STRATEGY_PATH"] == "/given"

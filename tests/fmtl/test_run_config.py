@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmtl.simulation import SettingError
-from fmtl.simulation.run_config import app_config, as_toml, merge, parse_setting, read_config_file
+from fmtl.simulation.run_config import app_config, as_toml, merge, merge_all, parse_setting, read_config_file
+from fmtl_strategies.parameters import parse_parameter_text
 
 DEFAULTS = {"strategy": "local", "num-server-rounds": 5, "resume": False, "fedhca2.c": 0.4, "fedhca2.mode": "stable"}
 
@@ -100,3 +102,45 @@ def test_written_toml_reads_back_the_same(values: dict[str, bool | int | float |
     read = tomllib.loads(as_toml(values))
     assert read == values
     assert [type(read[key]) for key in values] == [type(value) for value in values.values()]
+
+
+OUTSIDE = {"strategy": "fedavg", "strategy-parameters": "", "seed": 0}
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A strategy outside the project, in the folder of strategies."""
+    tmp_path.joinpath("outside_merged.py").write_text(
+        "from fmtl_strategies.base import PersonalizedStrategy\n"
+        "class Mine(PersonalizedStrategy):\n"
+        "    name, summary_line = 'mine', 'one'\n"
+        "    def aggregate_pool(self, pool, server_round): return {}\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("FMTL_STRATEGY_PATH", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "outside_merged", raising=False)
+    return "outside_merged:Mine"
+
+
+def test_parameters_of_a_strategy_outside_the_project_become_one_text(outside: str) -> None:
+    sources = [
+        ({"mine.strength": 0.5, "strategy-parameters": "form = 'cosine'"}, "--config run.toml"),
+        ({"mine.strength": 0.25, "seed": 3}, "--set"),
+        ({"strategy": outside}, "flag"),
+    ]
+    merged = merge_all(OUTSIDE, sources)
+    assert parse_parameter_text(str(merged["strategy-parameters"])) == {"form": "cosine", "strength": 0.25}
+    assert (merged["strategy"], merged["seed"]) == (outside, 3)
+    assert merged.keys() == OUTSIDE.keys()
+
+
+def test_key_of_another_name_stays_unknown(outside: str) -> None:
+    with pytest.raises(SettingError, match=r"--set: the run config has no key 'yours\.strength'"):
+        merge_all(OUTSIDE, [({"strategy": outside, "yours.strength": 1}, "--set")])
+    with pytest.raises(SettingError, match=r"--set: the run config has no key 'mine\.strength'"):
+        merge_all(OUTSIDE, [({"mine.strength": 1}, "--set")])
+
+
+def test_text_of_parameters_that_cannot_be_read_is_a_wrong_setting(outside: str) -> None:
+    with pytest.raises(SettingError, match="strategy-parameters = 'strength' cannot be read"):
+        merge_all(OUTSIDE, [({"strategy": outside, "strategy-parameters": "strength"}, "--set")])

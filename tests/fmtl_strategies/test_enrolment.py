@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 from toy_federation import ToyFederation, profile, settings, start_of, update_of
 
-from fmtl_strategies.contract.layout import ArraySpec, GroupLayout
+from fmtl_strategies.contract.layout import ArraySpec, FloatArray, GroupLayout
+from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.fedavg import FedAvg
+from fmtl_strategies.fedhca2 import FedHCA2
 from fmtl_strategies.fedper import FedPer
 from fmtl_strategies.local import Local
 from fmtl_strategies.pools import RowKey
@@ -64,15 +68,17 @@ def test_client_that_joins_later_starts_from_the_mean_encoder_and_its_tasks_deco
     np.testing.assert_array_equal(later.received["new", 2]["decoders.parts"], start_of("decoders.parts", 12))
 
 
-def test_vanished_client_keeps_its_row_and_the_others_go_on() -> None:
+@pytest.mark.parametrize("shares_one_model", [True, False])
+def test_vanished_client_gets_the_common_model_or_keeps_its_own_and_the_others_go_on(shares_one_model: bool) -> None:
     federation = ToyFederation([profile(c, ["edge"]) for c in "abc"], absent={"b": {2}})
-    strategy = FedPer(settings(rounds=3))
+    strategy = (FedPer if shares_one_model else FedHCA2)(settings(rounds=3))
     grid = federation.grid()
     _train(strategy, grid, 1)
     before = strategy.store.parameters(RowKey("b", "encoder")).copy()
     _train(strategy, grid, 2)
-    np.testing.assert_array_equal(strategy.store.parameters(RowKey("b", "encoder")), before)
-    assert not np.array_equal(strategy.store.parameters(RowKey("a", "encoder")), before)
+    after = {client: strategy.store.parameters(RowKey(client, "encoder")) for client in "ab"}
+    np.testing.assert_array_equal(after["b"], after["a"] if shares_one_model else before)
+    assert not np.array_equal(after["a"], before)
     _train(strategy, grid, 3)
     assert strategy.record.participants == ["a", "b", "c"]
 
@@ -137,6 +143,26 @@ def test_refused_node_is_not_asked_again_every_round() -> None:
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("kind", ["query", "query.initial"])
+def test_node_that_goes_away_while_it_is_asked_is_no_refusal_and_is_asked_again(kind: str) -> None:
+    federation = ToyFederation([profile("a", ["edge"]), profile("b", ["edge"])])
+    answer, away = federation.answer, [True]
+
+    def go_away_once(message: Any, context: Any) -> Any:
+        if message.metadata.message_type == kind and context.node_config["partition-id"] == 0 and away:
+            away.clear()
+            return Message(Error(ErrorCode.NODE_UNAVAILABLE, "no heartbeat"), reply_to=message)
+        return answer(message, context)
+
+    federation.answer = go_away_once  # type: ignore[method-assign]
+    strategy, grid = FedPer(settings(rounds=3)), federation.grid()
+    _train(strategy, grid, 1)
+    assert strategy.record.participants == ["b"]
+    assert not strategy.record.set_aside
+    _train(strategy, grid, 2)
+    assert strategy.record.participants == ["a", "b"]
+
+
 def test_two_encoder_families_are_averaged_apart() -> None:
     other = GroupLayout(arrays=(ArraySpec(name="stem.weight", shape=(5,)),))
     profiles = [profile(c, ["edge"]) for c in "abcd"]
@@ -161,3 +187,19 @@ def test_order_of_nodes_changes_nothing() -> None:
         results.append(strategy.store.arrays())
     for name, flat in results[0].items():
         np.testing.assert_array_equal(flat, results[1][name])
+
+
+def test_a_strategy_may_say_what_a_new_client_starts_from_or_leave_it_to_the_client() -> None:
+    class OwnDecoders(FedAvg):
+        def start_for(self, profile: ClientProfile, group: str) -> FloatArray | None:
+            if group == "encoder":
+                return np.full(profile.groups[group].size, 7.0, np.float32)
+            return None
+
+    federation = ToyFederation([profile("a", ["edge"]), profile("b", ["edge"])])
+    strategy, grid = OwnDecoders(settings()), federation.grid()
+    list(strategy.configure_train(1, None, None, grid))  # type: ignore[arg-type]
+    for client in "ab":
+        assert (strategy.store.parameters(RowKey(client, "encoder")) == 7.0).all()
+        own = strategy.store.parameters(RowKey(client, "decoders.edge"))
+        np.testing.assert_array_equal(own, start_of("decoders.edge", own.size))

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_federation import ToyFederation, profile
+from toy_federation import ToyFederation, profile, report_with
 
+from fmtl_strategies.contract.messages import Report, read_text
+from fmtl_strategies.registry import strategy_class, strategy_names
 from server_app.app import run
 from server_app.config import RunConfig, RunConfigError, parse_run_config
 from server_app.rounds import RunFailedError
@@ -79,6 +81,43 @@ def test_client_missing_at_the_final_scoring_is_reported_missing_with_the_reason
     assert result["clients"]["a"]["tasks"]["semseg"]["value"] is not None
 
 
+def _federation_that_scores_nothing(reply: str) -> ToyFederation:
+    """Its clients refuse to be scored (``error``), or answer that there is no score (``missing``)."""
+    if reply == "missing":
+        return _federation(spoil=dict.fromkeys("abc", _without_scores))
+    federation = _federation()
+    answer = federation.answer
+
+    def refuse(message: Any, context: Any) -> Any:
+        if message.metadata.message_type == "evaluate":
+            raise RuntimeError("image-size is too small")
+        return answer(message, context)
+
+    federation.answer = refuse  # type: ignore[method-assign]
+    return federation
+
+
+def _without_scores(body: Any, _: Any) -> Any:
+    scores = read_text(body, Report).scores
+    return report_with(body, scores=dict.fromkeys(scores, {"missing_because": "image-size is too small"}))
+
+
+@pytest.mark.parametrize("reply", ["error", "missing"])
+def test_run_without_any_score_has_failed_and_says_why_and_can_be_scored_again(tmp_path: Path, reply: str) -> None:
+    config = {"evaluate_every": 4}
+    with pytest.raises(RunFailedError, match="rounds are done, but no client has a score: a.*image-size is too small"):
+        run(_federation_that_scores_nothing(reply).grid(), _config(**config), {}, tmp_path / "run")
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["status"] == "failed"
+    assert result["reason"].count("image-size is too small") >= 3
+    assert "image-size is too small" in result["clients"]["c"]["tasks"]["depth"]["missing_because"]
+    whole = run(_federation().grid(), _config(**config), {}, tmp_path / "whole")
+    again = run(_federation().grid(), _config(**config, resume=True), {}, tmp_path / "run")
+    assert again["status"] == "completed"
+    assert again["reason"] is None
+    assert again["clients"] == whole["clients"]
+
+
 def test_round_with_too_few_good_replies_is_skipped_and_the_run_goes_on(tmp_path: Path) -> None:
     run(_federation(absent={"a": {2}, "b": {2}}).grid(), _config(), {}, tmp_path / "run")
     lines = RunFolder(tmp_path / "run").history()
@@ -93,6 +132,22 @@ def test_run_fails_with_the_reason_after_the_set_number_of_skipped_rounds(tmp_pa
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["status"] == "failed"
     assert "toy client is away" in result["reason"]
+
+
+def test_run_that_needs_every_client_in_every_round_stops_when_it_loses_one(tmp_path: Path) -> None:
+    """What the tables of `fmtl reproduce` ask for."""
+    with pytest.raises(RunFailedError, match="1 round had too few.*b: .*toy client is away"):
+        run(_federation(absent={"b": {2}}).grid(), _config(quorum=1.0, max_skipped_rounds=1), {}, tmp_path / "run")
+    assert [line["skipped"] for line in RunFolder(tmp_path / "run").history()] == [False, True]
+
+
+def test_run_shorter_than_the_set_number_fails_when_every_round_was_skipped(tmp_path: Path) -> None:
+    absent, changes = {name: {1, 2} for name in "abc"}, {"num_server_rounds": 2, "max_skipped_rounds": 3}
+    with pytest.raises(RunFailedError, match="2 rounds in a row.*toy client is away"):
+        run(_federation(absent=absent).grid(), _config(**changes), {}, tmp_path / "run")
+    with pytest.raises(RunFailedError, match="nothing is left to resume"):
+        run(_federation().grid(), _config(**changes, resume=True), {}, tmp_path / "run")
+    assert json.loads((tmp_path / "run/result.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize("min_clients", [0, 3])
@@ -207,7 +262,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     ("values", "said"),
     [
         ({"stratgy": "fedavg"}, "unknown run-config key 'stratgy'; did you mean 'strategy'"),
-        ({"strategy": "fedfoo"}, "unknown strategy 'fedfoo'; known strategies: fedavg, fedhca2, fedper, local"),
+        ({"strategy": "fedfoo"}, f"unknown strategy 'fedfoo'; known strategies: {', '.join(strategy_names())}"),
         ({"num-server-rounds": 0}, "'num-server-rounds' = 0"),
         ({"quorum": 2.0}, "'quorum' = 2.0"),
         ({"upload-format": "int4"}, "'upload-format' = 'int4'"),
@@ -221,15 +276,13 @@ def test_wrong_run_config_names_key_value_and_what_is_known(values: dict[str, An
     assert isinstance(caught.value, RunConfigError) or "fedfoo" in str(caught.value)
 
 
-def test_run_config_in_pyproject_is_valid_and_names_every_parameter() -> None:
+def test_run_config_in_pyproject_is_valid_and_has_the_defaults_of_the_code() -> None:
     import tomllib
-
-    from fmtl_strategies.registry import strategy_class, strategy_names
 
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     table = tomllib.loads(text)["tool"]["flwr"]["app"]["config"]
     flat = {k: v for k, v in table.items() if not isinstance(v, dict)}
-    assert set(flat) == {f.alias for f in RunConfig.model_fields.values()}
+    assert flat == RunConfig().model_dump(by_alias=True)
     parse_run_config(flat)
     for name in strategy_names():
         fields = strategy_class(name).parameters_model.model_fields

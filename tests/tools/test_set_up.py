@@ -73,6 +73,12 @@ def test_everything_that_pyproject_lists_is_installed(set_up: ModuleType) -> Non
     assert sum(package.lower().startswith("pyedgeeval") for package in tests) == 1
 
 
+def test_what_a_site_may_ask_for_is_installed_without_the_tests(set_up: ModuleType) -> None:
+    # A site's file may ask for privacy, and a site is set up by this script alone.
+    plain = set_up.requirements(ROOT / "pyproject.toml", with_tests=False)
+    assert any(package.startswith("dp-accounting") for package in plain)
+
+
 def test_command_runs_the_code_of_its_checkout_from_any_folder(
     set_up: ModuleType, tmp_path: Path, foreign_datasets: Path
 ) -> None:

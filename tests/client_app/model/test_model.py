@@ -12,13 +12,15 @@ from client_app.model import (
     UnknownEncoderError,
     build_encoder,
     build_model,
+    dense_modules,
     parameter_groups_of,
     set_encoder_batch_norm_eval,
 )
 from client_app.model.decoder import FCNDecoder
+from client_app.model.encoder import require_other_size
 from client_app.model.head import UpsamplingHead
 
-CHANNELS = {"semseg": 13, "depth": 1, "normals": 3}
+MODULES = {task: dense_modules(channels) for task, channels in {"semseg": 13, "depth": 1, "normals": 3}.items()}
 SWIN_CHANNELS = (96, 192, 384, 768)
 
 
@@ -26,7 +28,7 @@ def _config(tasks: tuple[str, ...] = ("semseg", "depth"), **changes: object) -> 
     settings: dict[str, object] = {
         "encoder": "mobilenetv2_100",
         "tasks": tasks,
-        "out_channels": CHANNELS,
+        "modules": MODULES,
         "image_size": (64, 96),
         "decoder_width": 16,
         "seed": 5,
@@ -142,7 +144,7 @@ def test_same_parts_start_equal_on_clients_with_different_tasks() -> None:
 
 def test_decoder_start_does_not_depend_on_the_class_count_of_its_head() -> None:
     first = build_model(_config(("semseg",)))
-    second = build_model(_config(("semseg",), out_channels={"semseg": 40}))
+    second = build_model(_config(("semseg",), modules={"semseg": dense_modules(40)}))
     assert _equal(first.decoders["semseg"].state_dict(), second.decoders["semseg"].state_dict())
 
 
@@ -230,12 +232,19 @@ def test_image_size_the_encoder_cannot_take_is_refused_when_built() -> None:
         build_encoder("convit_tiny", (96, 128))
 
 
+def test_encoder_that_cannot_be_scored_at_another_size_is_refused_with_the_settings() -> None:
+    require_other_size("swin-t-fedhca2", (64, 96), (96, 128))
+    require_other_size("resnet18", (64, 96), (96, 128))
+    with pytest.raises(ValueError, match=r"encoder = 'vit_tiny.*built for image-size = \[64, 96\].*at 96x128"):
+        require_other_size("vit_tiny_patch16_224", (64, 96), (96, 128))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"tasks": ()}, "tasks is empty"),
         ({"tasks": ("depth", "depth")}, "only once"),
-        ({"tasks": ("edge",)}, r"out_channels\['edge'\] = None"),
+        ({"tasks": ("edge",)}, "modules has nothing for edge"),
         ({"image_size": (0, 64)}, "image_size"),
         ({"decoder_width": 10}, "multiple of 4"),
     ],

@@ -9,13 +9,18 @@ import torch
 from torch import Tensor
 
 from client_app.metrics.edge.protocol import EdgeProtocol
-from client_app.tasks import LABEL_ONLY_TASKS, TRAINED_TASKS, UnknownTaskError, get_task, output_channels
+from client_app.tasks import TRAINED_TASKS, DenseTask, UnknownTaskError, get_task
 from client_app.tasks.edge import EdgeDetection
+from datasets.conventions import OBJECT_TASKS, PANOPTIC_THINGS, TASKS
 
 Floats = npt.NDArray[np.float64]
-NUM_CLASSES = {"semseg": 6, "parts": 7}
-CHANNELS = {"semseg": 6, "parts": 7, "saliency": 2, "normals": 3, "edge": 1, "depth": 1}
-WEIGHTS = {"semseg": 1.0, "parts": 2.0, "saliency": 5.0, "normals": 10.0, "edge": 50.0, "depth": 1.0}
+NUM_CLASSES = {"semseg": 6, "parts": 7, "stuff": 5, "instance": 4, "panoptic": 9, PANOPTIC_THINGS: 4}
+CHANNELS = {"semseg": 6, "parts": 7, "saliency": 2, "normals": 3, "edge": 1, "depth": 1, "stuff": 5}
+DENSE_TASKS = tuple(CHANNELS)
+CLASS_MAPS = ("semseg", "parts", "saliency", "stuff")
+WEIGHTS = {"semseg": 1.0, "parts": 2.0, "saliency": 5.0, "normals": 10.0, "edge": 50.0, "depth": 1.0} | dict.fromkeys(
+    ("instance", "keypoints", "stuff", "panoptic"), 1.0
+)
 SHAPE = (3, 8, 10)
 
 
@@ -25,7 +30,7 @@ def _batch(task: str) -> tuple[Tensor, Tensor]:
     images, height, width = SHAPE
     prediction = torch.randn(images, CHANNELS[task], height, width, generator=generator)
     ignored = torch.rand(SHAPE, generator=generator) < 0.2
-    if task in ("semseg", "parts", "saliency"):
+    if task in CLASS_MAPS:
         return prediction, torch.randint(0, CHANNELS[task], SHAPE, generator=generator).masked_fill(ignored, 255)
     if task == "edge":
         edges = (torch.rand(SHAPE, generator=generator) < 0.1).float()
@@ -80,6 +85,7 @@ def _depth(p: Floats, g: Floats) -> float:
 RESTATED: dict[str, Callable[..., float]] = {
     "semseg": _cross_entropy,
     "parts": _cross_entropy,
+    "stuff": _cross_entropy,
     "saliency": _saliency,
     "normals": _normals,
     "edge": _edge,
@@ -87,7 +93,7 @@ RESTATED: dict[str, Callable[..., float]] = {
 }
 
 
-@pytest.mark.parametrize("task", TRAINED_TASKS)
+@pytest.mark.parametrize("task", DENSE_TASKS)
 def test_loss_equals_its_float64_restatement(task: str) -> None:
     prediction, label = _batch(task)
     as_float64 = label.numpy() if label.dtype == torch.int64 else label.double().numpy()
@@ -96,18 +102,18 @@ def test_loss_equals_its_float64_restatement(task: str) -> None:
     assert get_task(task).loss(prediction, label).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("task", TRAINED_TASKS)
+@pytest.mark.parametrize("task", DENSE_TASKS)
 def test_ignored_pixels_get_no_gradient_and_valid_pixels_do(task: str) -> None:
     prediction, label = _batch(task)
     prediction.requires_grad_()
     get_task(task).loss(prediction, label).backward()
     assert prediction.grad is not None
     touched = prediction.grad.abs().sum(dim=1) > 0
-    valid = label != 255 if task in ("semseg", "parts", "saliency", "edge") else label.abs().sum(dim=1) > 0
+    valid = label != 255 if task in (*CLASS_MAPS, "edge") else label.abs().sum(dim=1) > 0
     assert torch.equal(touched, valid.reshape(SHAPE))
 
 
-@pytest.mark.parametrize("task", TRAINED_TASKS)
+@pytest.mark.parametrize("task", DENSE_TASKS)
 def test_batch_without_valid_pixel_gives_zero_loss_and_zero_gradient(task: str) -> None:
     prediction, label = _ignored_batch(task)
     prediction.requires_grad_()
@@ -124,7 +130,7 @@ def test_saliency_with_one_class_only_has_a_finite_loss(value: int) -> None:
     assert get_task("saliency").loss(prediction, torch.full_like(label, value)).item() == 0.0
 
 
-@pytest.mark.parametrize("task", TRAINED_TASKS)
+@pytest.mark.parametrize("task", DENSE_TASKS)
 def test_loss_is_computed_in_float32_under_autocast(task: str) -> None:
     prediction, label = _batch(task)
     prediction = prediction.bfloat16()
@@ -135,7 +141,7 @@ def test_loss_is_computed_in_float32_under_autocast(task: str) -> None:
     assert loss.item() == plain.item()
 
 
-@pytest.mark.parametrize("task", TRAINED_TASKS)
+@pytest.mark.parametrize("task", DENSE_TASKS)
 def test_prediction_of_another_resolution_is_refused(task: str) -> None:
     prediction, label = _batch(task)
     with pytest.raises(ValueError, match="label's resolution"):
@@ -151,28 +157,34 @@ def test_class_beyond_the_head_is_refused_by_name() -> None:
 
 def test_weights_and_channels_are_those_of_the_paper() -> None:
     assert {task: get_task(task).loss_weight for task in TRAINED_TASKS} == WEIGHTS
-    assert output_channels(TRAINED_TASKS, NUM_CLASSES) == CHANNELS
+    dense = [get_task(task) for task in DENSE_TASKS]
+    assert {task.name: task.output_channels(NUM_CLASSES) for task in dense if isinstance(task, DenseTask)} == CHANNELS
 
 
-def test_metric_of_each_task_agrees_with_what_the_task_announces() -> None:
-    for name in TRAINED_TASKS:
-        task = get_task(name)
-        metric = task.new_metric(NUM_CLASSES)
-        assert (metric.name, metric.higher_is_better) == (task.metric_name, task.higher_is_better)
-        metric.update(*_batch(name))
-        assert np.isfinite(metric.compute())
+def test_every_task_of_the_data_sets_can_be_trained() -> None:
+    assert set(TRAINED_TASKS) == set(TASKS)
+    assert {name for name in TRAINED_TASKS if not isinstance(get_task(name), DenseTask)} == OBJECT_TASKS
+    assert all(get_task(name).name == name for name in TRAINED_TASKS)
+
+
+@pytest.mark.parametrize("name", TRAINED_TASKS)
+def test_metric_of_each_task_agrees_with_what_the_task_announces(name: str) -> None:
+    task = get_task(name)
+    metric = task.new_metric(NUM_CLASSES)
+    assert (metric.name, metric.higher_is_better) == (task.metric_name, task.higher_is_better)
+
+
+@pytest.mark.parametrize("name", DENSE_TASKS)
+def test_metric_of_a_dense_task_scores_its_prediction(name: str) -> None:
+    metric = get_task(name).new_metric(NUM_CLASSES)
+    metric.update(*_batch(name))
+    assert np.isfinite(metric.compute())
 
 
 def test_edge_protocol_reaches_the_metric() -> None:
     task = EdgeDetection(EdgeProtocol(thresholds=9))
     assert task.metric_name == "odsF@9"
     assert task.new_metric({}).settings() != get_task("edge").new_metric({}).settings()
-
-
-@pytest.mark.parametrize("name", LABEL_ONLY_TASKS)
-def test_task_with_labels_but_no_decoder_is_refused_with_the_reason(name: str) -> None:
-    with pytest.raises(UnknownTaskError, match="has labels but cannot be trained"):
-        get_task(name)
 
 
 def test_unknown_task_lists_the_known_ones() -> None:
@@ -182,4 +194,19 @@ def test_unknown_task_lists_the_known_ones() -> None:
 
 def test_missing_class_count_names_the_task() -> None:
     with pytest.raises(ValueError, match=r"num_classes\['parts'\]"):
-        get_task("parts").output_channels({"semseg": 40})
+        get_task("parts").modules({"semseg": 40})
+
+
+@pytest.mark.parametrize(
+    ("task", "num_classes", "message"),
+    [
+        ("instance", {"semseg": 40}, r"num_classes\['instance'\]"),
+        ("stuff", {"semseg": 40}, r"num_classes\['stuff'\]"),
+        ("panoptic", {"panoptic": 5}, r"num_classes\['panoptic-things'\]"),
+        ("panoptic", {PANOPTIC_THINGS: 5}, r"num_classes\['panoptic'\]"),
+        ("panoptic", {"panoptic": 5, PANOPTIC_THINGS: 5}, "5 of 5 panoptic classes are things"),
+    ],
+)
+def test_missing_class_count_of_a_coco_task_is_named(task: str, num_classes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        get_task(task).modules(num_classes)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from client_app.training.errors import StateError
-from client_app.training.state import Answer, ClientState, Counters, StateFolder
+from client_app.training.state import Answer, ClientState, Counters, ModelState, StateFolder
 from fmtl_strategies.contract.messages import Report
 
 
@@ -14,6 +15,12 @@ def state(number: int, restored: int, value: float = 0.0, request: str = "r") ->
         counters=Counters(
             round=number, restored_round=restored, completed_epochs=number, model={"encoder": "s"}, request=request
         ),
+        model=model_state(value),
+    )
+
+
+def model_state(value: float) -> ModelState:
+    return ModelState(
         parameters={"encoder": np.full(3, value, dtype=np.float32)},
         buffers={"encoder.bn.num_batches_tracked": np.array(7, dtype=np.int64)},
         optimiser={"step/encoder.w": np.array(2.0, dtype=np.float32)},
@@ -42,8 +49,8 @@ def test_what_is_saved_comes_back_with_shapes_and_dtypes(folder: StateFolder) ->
     restored = folder.restore(before=2).state
     assert restored is not None
     assert restored.counters == state(1, 0).counters
-    assert restored.parameters["encoder"].tolist() == [0.5] * 3
-    counter = restored.buffers["encoder.bn.num_batches_tracked"]
+    assert restored.model.parameters["encoder"].tolist() == [0.5] * 3
+    counter = restored.model.buffers["encoder.bn.num_batches_tracked"]
     assert (counter.shape, counter.dtype, int(counter)) == ((), np.int64, 7)
 
 
@@ -146,3 +153,14 @@ def test_state_of_the_loss_scaler_survives_the_way_to_disk() -> None:
     restored.update()
     assert restored.state_dict()["_growth_tracker"] == 2
     assert restored.state_dict()["growth_interval"] == scaler.state_dict()["growth_interval"]
+
+
+def test_the_exchanged_model_is_kept_beside_the_clients_own(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, "e", "c")
+    folder.save(replace(state(1, 0, value=0.5), exchanged=model_state(2.0)), answer(1))
+    restored = folder.restore(before=2).state
+    assert restored is not None
+    assert restored.exchanged is not None
+    assert restored.model.parameters["encoder"].tolist() == [0.5] * 3
+    assert restored.exchanged.parameters["encoder"].tolist() == [2.0] * 3
+    assert set(restored.exchanged.optimiser) == {"step/encoder.w"}

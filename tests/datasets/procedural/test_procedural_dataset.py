@@ -21,32 +21,39 @@ ROOT = Path(__file__).resolve().parents[3]
 
 DIGEST = """
 import hashlib
+import torch
 from datasets.conventions import TASKS
 from datasets.procedural import ProceduralScenes
-total = hashlib.sha256()
 data = ProceduralScenes(TASKS, domain="outdoor", indices=[4, 9], seed=3, size=(64, 96))
 for i in range(2):
+    total = hashlib.sha256()
     for key, value in sorted(data[i].items()):
-        total.update(key.encode() + value.numpy().tobytes())
-print(total.hexdigest())
+        parts = {"": value} if isinstance(value, torch.Tensor) else vars(value)
+        for name, part in sorted(parts.items()):
+            total.update(f"{key} {name}".encode())
+            total.update(part.numpy().tobytes() if isinstance(part, torch.Tensor) else repr(part).encode())
+    print(total.hexdigest())
 """
+
+
+def parts(value: Any) -> dict[str, Any]:
+    """A label itself, or the attributes of an object label."""
+    return {"": value} if isinstance(value, torch.Tensor) else dict(vars(value))
 
 
 def digest(sample: dict[str, Any]) -> str:
     total = hashlib.sha256()
     for key, value in sorted(sample.items()):
-        total.update(key.encode() + value.numpy().tobytes())
+        for name, part in sorted(parts(value).items()):
+            total.update(f"{key} {name}".encode())
+            total.update(part.numpy().tobytes() if isinstance(part, torch.Tensor) else repr(part).encode())
     return total.hexdigest()
 
 
 def test_another_process_draws_the_same_bytes() -> None:
     other = subprocess.run([sys.executable, "-c", DIGEST], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     data = ProceduralScenes(TASKS, domain="outdoor", indices=[4, 9], seed=3, size=(64, 96))
-    total = hashlib.sha256()
-    for i in range(2):
-        for key, value in sorted(data[i].items()):
-            total.update(key.encode() + value.numpy().tobytes())
-    assert other.strip() == total.hexdigest()
+    assert other.split() == [digest(data[i]) for i in range(2)]
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -63,7 +70,7 @@ def test_a_label_does_not_depend_on_the_tasks_asked_for() -> None:
     for task in TASKS:
         alone = ProceduralScenes([task], domain="indoor", indices=[11])[0]
         assert torch.equal(alone["image"], whole["image"])
-        assert torch.equal(alone[task], whole[task])
+        assert digest({task: alone[task]}) == digest({task: whole[task]})
 
 
 def test_only_what_was_asked_for_is_given() -> None:
@@ -92,18 +99,41 @@ def test_types_and_shapes_follow_the_conventions() -> None:
         "normals": ((3, 48, 80), torch.float32),
         "edge": ((48, 80), torch.uint8),
         "depth": ((1, 48, 80), torch.float32),
-        "instance": ((48, 80), torch.int32),
         "stuff": ((48, 80), torch.uint8),
-        "panoptic": ((48, 80), torch.int32),
     }
     for key, (shape, dtype) in expected.items():
         assert tuple(sample[key].shape) == shape, key
         assert sample[key].dtype == dtype, key
         assert key == "image" or isinstance(sample[key], tv_tensors.Mask)
-    assert not isinstance(sample["keypoints"], tv_tensors.TVTensor)
-    assert sample["keypoints"].shape[1:] == (17, 3)
-    assert sample["keypoints"].dtype == torch.float32
-    assert sample["instance_classes"].dtype == torch.int64
+    assert set(sample) == {"image", *TASKS}
+
+
+def test_object_labels_follow_the_conventions() -> None:
+    data = ProceduralScenes(TASKS, domain="outdoor", indices=[2], size=(48, 80))
+    sample, (n, p) = data[0], (len(data[0]["instance"]), len(data[0]["keypoints"]))
+    things, people, segments = sample["instance"], sample["keypoints"], sample["panoptic"]
+    assert n > p > 0
+    assert things.size == people.size == segments.size == (48, 80)
+    expected = {
+        "boxes": (things.boxes, (n, 4), torch.float32),
+        "classes": (things.classes, (n,), torch.int64),
+        "areas": (things.areas, (n,), torch.float32),
+        "crowd": (things.crowd, (n,), torch.bool),
+        "masks": (things.masks, (n, 48, 80), torch.bool),
+        "boxes of people": (people.boxes, (p, 4), torch.float32),
+        "keypoints": (people.keypoints, (p, 17, 3), torch.float32),
+        "ids": (segments.ids, (48, 80), torch.int32),
+        "segment ids": (segments.segment_ids, (len(segments),), torch.int64),
+        "classes of segments": (segments.classes, (len(segments),), torch.int64),
+    }
+    for name, (tensor, shape, dtype) in expected.items():
+        assert (tuple(tensor.shape), tensor.dtype) == (shape, dtype), name
+    assert things.keypoints is None
+    assert people.classes.tolist() == [0] * p
+    assert not torch.cat([things.crowd, people.crowd, segments.crowd]).any()
+    counts = data.num_classes
+    assert things.classes.max() < counts["instance"] == counts["panoptic-things"]
+    assert segments.classes.max() < counts["panoptic"]
 
 
 def test_changing_a_sample_leaves_the_cache_alone() -> None:
@@ -112,6 +142,16 @@ def test_changing_a_sample_leaves_the_cache_alone() -> None:
     data[0]["semseg"].fill_(9)
     assert digest(data[0]) == before
     assert isinstance(data[0]["semseg"], tv_tensors.Mask)
+
+
+def test_changing_an_object_label_leaves_the_cache_alone() -> None:
+    data = ProceduralScenes(["instance", "keypoints", "panoptic"], domain="indoor", indices=[5])
+    before = digest(data[0])
+    for label in data[0].values():
+        for part in parts(label).values():
+            if isinstance(part, torch.Tensor):
+                part.zero_()
+    assert digest(data[0]) == before
 
 
 def test_the_cache_keeps_within_its_bytes() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from datasets.conventions import TASKS
+from datasets.conventions import IGNORE, TASKS
+from datasets.objects import Instances, PanopticSegments
 from datasets.procedural import KEYPOINT_NAMES, PART_CLASSES, SEMSEG_CLASSES, STUFF_CLASSES, ProceduralScenes
 from datasets.procedural.dataset import scene_generator
 from datasets.procedural.layout import draw_scene
@@ -16,12 +17,35 @@ from datasets.procedural.layout import draw_scene
 Arrays = dict[str, npt.NDArray[Any]]
 PERSON = SEMSEG_CLASSES.index("person")
 FIRST_THING = len(STUFF_CLASSES) - 1
+NUM_THINGS = len(SEMSEG_CLASSES) - FIRST_THING
 
 
 @pytest.fixture(scope="module", params=["indoor", "outdoor"])
-def samples(request: pytest.FixtureRequest) -> list[Arrays]:
+def scenes(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     data = ProceduralScenes(TASKS, domain=request.param, indices=range(40), seed=7)
-    return [{key: value.numpy() for key, value in data[i].items()} for i in range(len(data))]
+    return [data[i] for i in range(len(data))]
+
+
+@pytest.fixture(scope="module")
+def samples(scenes: list[dict[str, Any]]) -> list[Arrays]:
+    """Labels as maps: ``instance`` numbers the things from 1, ``instance_classes`` are semantic classes."""
+    return [as_maps(scene) for scene in scenes]
+
+
+def as_maps(scene: dict[str, Any]) -> Arrays:
+    things, segments = scene["instance"], scene["panoptic"]
+    instance = np.zeros(things.size, dtype=np.int64)
+    for number, mask in enumerate(things.masks.numpy(), start=1):
+        assert not instance[mask].any(), "two things share a pixel"
+        instance[mask] = number
+    maps = {key: value.numpy() for key, value in scene.items() if not isinstance(value, Instances | PanopticSegments)}
+    return {
+        **maps,
+        "instance": instance,
+        "instance_classes": things.classes.numpy() + FIRST_THING,
+        "keypoints": scene["keypoints"].keypoints.numpy(),
+        "panoptic": segments.ids.numpy(),
+    }
 
 
 def focal_length(domain: str, index: int, size: tuple[int, int] = (128, 128)) -> float:
@@ -91,11 +115,44 @@ def test_stuff_is_semseg_with_all_things_in_one_class(samples: list[Arrays]) -> 
         np.testing.assert_array_equal(sample["stuff"], np.where(things, 0, sample["semseg"] + 1))
 
 
-def test_panoptic_joins_semseg_and_instance(samples: list[Arrays]) -> None:
-    for sample in samples:
-        np.testing.assert_array_equal(sample["panoptic"] // 1000, sample["semseg"])
-        np.testing.assert_array_equal(sample["panoptic"] % 1000, sample["instance"])
+def test_panoptic_joins_semseg_and_instance(scenes: list[dict[str, Any]], samples: list[Arrays]) -> None:
+    for scene, sample in zip(scenes, samples, strict=True):
+        segments = scene["panoptic"]
+        assert sorted(segments.segment_ids.tolist()) == np.unique(sample["panoptic"]).tolist()
+        assert 0 not in sample["panoptic"]
+        for number, index in zip(segments.segment_ids.tolist(), segments.classes.tolist(), strict=True):
+            pixels = sample["panoptic"] == number
+            semantic = index + FIRST_THING if index < NUM_THINGS else index - NUM_THINGS
+            assert set(sample["semseg"][pixels]) == {semantic}
+            instance = set(sample["instance"][pixels])
+            assert len(instance) == 1
+            same = sample["instance"] == instance.pop()
+            np.testing.assert_array_equal(pixels, same & (sample["semseg"] == semantic))
         np.testing.assert_array_equal(sample["instance"] > 0, sample["semseg"] >= FIRST_THING)
+
+
+def test_people_are_the_persons_among_the_things(scenes: list[dict[str, Any]]) -> None:
+    for scene in scenes:
+        things, people = scene["instance"], scene["keypoints"]
+        persons = things.classes == PERSON - FIRST_THING
+        assert people.boxes.tolist() == things.boxes[persons].tolist()
+        assert people.areas.tolist() == things.areas[persons].tolist()
+
+
+def test_boxes_and_areas_are_those_of_the_masks(scenes: list[dict[str, Any]]) -> None:
+    for scene in scenes:
+        things = scene["instance"]
+        for mask, box, area in zip(things.masks.numpy(), things.boxes.tolist(), things.areas.tolist(), strict=True):
+            rows, columns = np.nonzero(mask)
+            assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert area == len(rows)
+
+
+def test_class_map_of_the_segments_is_semseg_with_the_things_first(scenes: list[dict[str, Any]]) -> None:
+    order = [*range(FIRST_THING, len(SEMSEG_CLASSES)), *range(FIRST_THING)]
+    for scene in scenes:
+        semantic = np.array(order)[scene["panoptic"].class_map(IGNORE).numpy()]
+        np.testing.assert_array_equal(semantic, scene["semseg"].numpy())
 
 
 def test_every_instance_is_visible_and_has_the_class_of_its_pixels(samples: list[Arrays]) -> None:
@@ -140,7 +197,8 @@ def test_visible_keypoints_lie_on_their_person(samples: list[Arrays]) -> None:
                 if visibility == 0:
                     assert (x, y) == (0, 0)
                 elif visibility == 2:
-                    assert sample["instance"][int(y), int(x)] == instance
+                    # A pixel's centre has whole coordinates.
+                    assert sample["instance"][int(y + 0.5), int(x + 0.5)] == instance
                     seen += 1
     assert seen > 100
 
@@ -154,7 +212,7 @@ def test_visible_joints_lie_on_the_parts_they_join(samples: list[Arrays]) -> Non
                 x, y, visibility = joints[KEYPOINT_NAMES.index(name)]
                 if visibility == 2:
                     total += 1
-                    hits += int(sample["parts"][int(y), int(x)]) in parts
+                    hits += int(sample["parts"][int(y + 0.5), int(x + 0.5)]) in parts
     assert total > 30
     assert hits / total > 0.9
 

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from fmtl_strategies.maths.attention import array_grams, attention_coefficients, attention_entropy, softmax_rows
+from fmtl_strategies.maths.attention import (
+    Partners,
+    array_products,
+    attention_coefficients,
+    attention_entropy,
+    softmax_rows,
+)
 from fmtl_strategies.maths.segments import Segments
 
 SEGMENTS = Segments.of([("linears.0.bias", 4), ("linears.0.weight", 32), ("fuse.weight", 9)])
@@ -24,7 +30,7 @@ def test_segments_group_weight_and_bias_into_layers() -> None:
 
 def test_attention_per_array_equals_scaled_dot_product_attention() -> None:
     coefficients = attention_coefficients(
-        array_grams(UPDATES, SEGMENTS), SEGMENTS, span="array", scale="inverse_sqrt_size"
+        array_products(UPDATES, SEGMENTS).grams, SEGMENTS, span="array", scale="inv-sqrt-d"
     )
     for columns, found in zip(SEGMENTS.columns, coefficients, strict=True):
         part = UPDATES[:, columns].astype(np.float64)
@@ -33,7 +39,7 @@ def test_attention_per_array_equals_scaled_dot_product_attention() -> None:
 
 def test_attention_per_layer_joins_weight_and_bias() -> None:
     coefficients = attention_coefficients(
-        array_grams(UPDATES, SEGMENTS), SEGMENTS, span="layer", scale="inverse_sqrt_size"
+        array_products(UPDATES, SEGMENTS).grams, SEGMENTS, span="layer", scale="inv-sqrt-d"
     )
     part = UPDATES[:, :36].astype(np.float64)
     np.testing.assert_allclose(coefficients[0], plain_softmax(part @ part.T / 6.0), rtol=1e-5)
@@ -41,12 +47,45 @@ def test_attention_per_layer_joins_weight_and_bias() -> None:
 
 
 def test_cosine_attention_does_not_depend_on_update_size_and_sharpens_with_temperature() -> None:
-    grams, small = array_grams(UPDATES, SEGMENTS), array_grams(UPDATES * np.float32(1e-3), SEGMENTS)
+    grams, small = array_products(UPDATES, SEGMENTS).grams, array_products(UPDATES * np.float32(1e-3), SEGMENTS).grams
     soft = attention_coefficients(grams, SEGMENTS, span="array", scale="cosine")
     again = attention_coefficients(small, SEGMENTS, span="array", scale="cosine")
     sharp = attention_coefficients(grams, SEGMENTS, span="array", scale="cosine", temperature=50.0)
     np.testing.assert_allclose(soft[1], again[1], rtol=1e-5)
     assert attention_entropy(sharp[1]) < attention_entropy(soft[1]) < 1
+
+
+def correlated(count: int, size: int, within: float) -> np.ndarray:
+    """Two families of unit updates: cosine `within` inside a family, 0 between them, in expectation."""
+    generator = np.random.default_rng(1)
+    common = generator.standard_normal((2, size))
+    own = generator.standard_normal((count, size))
+    mixed = math.sqrt(within) * common[np.arange(count) % 2] + math.sqrt(1 - within) * own
+    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+
+
+def test_cosine_attention_with_a_temperature_finds_the_family_where_the_published_scale_sees_none() -> None:
+    segments = Segments.of([("linear.weight", 36_864)])
+    updates = (1e-3 * correlated(8, 36_864, 0.5) * math.sqrt(36_864)).astype(np.float32)
+    grams = array_products(updates, segments).grams
+    published = attention_coefficients(grams, segments, span="array", scale="inv-sqrt-d")[0]
+    found = attention_coefficients(grams, segments, span="array", scale="cosine", temperature=4.0)[0]
+    assert attention_entropy(published) > 0.999
+    assert attention_entropy(found) < 0.8
+    family = found[0, ::2].sum()
+    assert family > 0.85
+    assert published[0, ::2].sum() < 0.51
+
+
+@pytest.mark.parametrize("cosine", [0.0, 0.5])
+def test_half_of_the_attention_stays_with_the_row_at_the_temperature_the_documents_name(cosine: float) -> None:
+    gram = np.full((9, 9), cosine)
+    np.fill_diagonal(gram, 1.0)
+    segments = Segments.of([("linear.weight", 100)])
+    temperature = math.log(8) / (1 - cosine)
+    assert 2.0 < temperature < 4.2
+    found = attention_coefficients([gram], segments, span="array", scale="cosine", temperature=temperature)[0]
+    np.testing.assert_allclose(np.diag(found), 0.5, rtol=1e-12)
 
 
 def test_softmax_survives_large_logits() -> None:
@@ -60,8 +99,30 @@ def test_entropy_is_one_for_uniform_and_zero_for_single_attention() -> None:
 
 
 def test_unknown_scale_and_bad_temperature_raise() -> None:
-    grams = array_grams(UPDATES, SEGMENTS)
+    grams = array_products(UPDATES, SEGMENTS).grams
     with pytest.raises(ValueError, match="attention scale"):
         attention_coefficients(grams, SEGMENTS, span="array", scale="linear")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="temperature"):
         attention_coefficients(grams, SEGMENTS, span="array", scale="raw", temperature=-1.0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-25, 1e25])
+@pytest.mark.parametrize("pairs", [[(0, 0), (1, 1), (2, 2)], [(2, 0), (0, 3)], []])
+def test_products_with_partners_are_those_of_float64_at_every_size(scale: float, pairs: list[tuple[int, int]]) -> None:
+    segments = Segments.of([("a.bias", 7), ("a.weight", 300_000), ("b.weight", 4_096), ("empty", 0)])
+    generator = np.random.default_rng(5)
+    updates, partners = (
+        (scale * generator.standard_normal((count, segments.size))).astype(np.float32) for count in (3, 4)
+    )
+    found = array_products(updates, segments, Partners(partners, pairs))
+    for columns, gram, products in zip(segments.columns, found.grams, found.pairs, strict=True):
+        one, other = updates[:, columns].astype(np.float64), partners[:, columns].astype(np.float64)
+        squares = max(float((one * one).sum()), 1e-300)
+        np.testing.assert_allclose(gram / squares, one @ one.T / squares, rtol=0, atol=1e-6)
+        expected = np.array([[one[i] @ other[j], one[i] @ one[i], other[j] @ other[j]] for i, j in pairs])
+        np.testing.assert_allclose(products / squares, expected.reshape(-1, 3) / squares, rtol=0, atol=1e-6)
+
+
+def test_partners_of_another_layout_raise() -> None:
+    with pytest.raises(ValueError, match="decoder rows have 44 columns, the segments describe 45"):
+        array_products(UPDATES, SEGMENTS, Partners(UPDATES[:, :44], [(0, 0)]))

@@ -113,6 +113,41 @@ def test_beta_moves_per_layer_and_only_for_rows_of_the_round_before() -> None:
     assert state.beta.values["new"].tolist() == [0.1, 0.1]
 
 
+@pytest.mark.parametrize("hyper_gradient", ["inner-product", "cosine"])
+def test_betas_are_those_of_separate_float64_products_while_decoders_come_and_go(hyper_gradient: str) -> None:
+    settings = FedHCA2Settings(mode="stable", hyper_gradient=hyper_gradient)  # type: ignore[arg-type]
+    state, last, beta, momentum = DecoderState(), {}, {}, {}
+    for number, names in enumerate(["abcd", "abd", "ad", "abcd", "cdef"]):
+        updates = np.float32(0.02) * rows(len(names), number)
+        for row, name in enumerate(names):
+            beta.setdefault(name, np.full(2, 0.1))
+            if name not in last:
+                continue
+            parts = [
+                (last[name][span], updates[row, span].astype(np.float64)) for span in (slice(100), slice(100, 200))
+            ]
+            products = np.array([one @ other for one, other in parts])
+            if hyper_gradient == "cosine":
+                products /= [np.linalg.norm(one) * np.linalg.norm(other) for one, other in parts]
+            momentum[name] = 0.9 * momentum.get(name, 0.0) - products + 1e-4 * beta[name]
+            beta[name] = np.clip(beta[name] - 0.01 * momentum[name], 0, 1)
+        state, report = decoder_round(
+            rows(len(names), 9), updates, state, settings, row_keys=list(names), segments=SEGMENTS
+        )
+        last = {name: state.aggregates_kd[row].astype(np.float64) for row, name in enumerate(names)}
+        np.testing.assert_allclose(report.beta, [beta[name] for name in names], rtol=1e-6)
+
+
+def test_decoders_of_later_rounds_reuse_the_aggregates_of_the_largest() -> None:
+    state, kept = DecoderState(), None
+    for names in ("abc", "ab", "bc", "abc"):
+        state, _ = decoder_round(
+            rows(len(names), 0), rows(len(names), 1), state, FedHCA2Settings(), row_keys=list(names), segments=SEGMENTS
+        )
+        kept = state.aggregates_kd if kept is None else kept
+        assert state.aggregates_kd is kept
+
+
 def test_cosine_hyper_gradient_does_not_depend_on_the_size_of_the_updates() -> None:
     alphas = []
     for size in (1e-3, 1.0):
@@ -124,6 +159,36 @@ def test_cosine_hyper_gradient_does_not_depend_on_the_size_of_the_updates() -> N
         alphas.append(report.alpha)
     np.testing.assert_allclose(alphas[0], alphas[1], rtol=1e-5)
     assert (alphas[0] != 0.1).all()
+
+
+def alphas_and_betas(copies: int, **changes: str) -> tuple[np.ndarray, np.ndarray]:
+    """Weights after three rounds in which every vector consists of `copies` copies of itself."""
+    settings = FedHCA2Settings(mode="stable", learning_rate=1e-4, **changes)  # type: ignore[arg-type]
+    segments = Segments.of([("linears.0.weight", 100 * copies), ("fuse.weight", 100 * copies)])
+    encoders, decoders = EncoderState(), DecoderState()
+    alpha = beta = np.zeros(0)
+    for seed in (1, 2, 3):
+        parameters, updates = (
+            np.concatenate([np.tile(part, (1, copies)) for part in np.split(rows(3, number), 2, axis=1)], axis=1)
+            for number in (0, seed)
+        )
+        encoders, report = encoder_round(parameters.copy(), updates, encoders, settings, row_keys=list("abc"))
+        decoders, attended = decoder_round(
+            parameters, updates, decoders, settings, row_keys=list("abc"), segments=segments
+        )
+        alpha, beta = report.alpha, attended.beta
+    return alpha, beta
+
+
+def test_normalised_hyper_gradient_is_free_of_the_vectors_dimension_and_the_published_one_is_not() -> None:
+    # Cosine attention, because the published attention itself changes with the dimension.
+    short, long = (alphas_and_betas(copies, hyper_gradient="cosine", attention_scale="cosine") for copies in (1, 50))
+    for one, other in zip(short, long, strict=True):
+        np.testing.assert_allclose(one - 0.1, other - 0.1, rtol=1e-3)
+        assert (np.abs(one - 0.1) > 1e-7).all()
+    small, large = (alphas_and_betas(copies, attention_scale="cosine") for copies in (1, 4))
+    for one, other in zip(small, large, strict=True):
+        np.testing.assert_allclose(4 * (one - 0.1), other - 0.1, rtol=1e-2, atol=1e-7)
 
 
 def test_ablations_leave_out_one_part_or_freeze_the_weights() -> None:

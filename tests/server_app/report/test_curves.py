@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 from server_app.report.comparison import Comparison, compare_runs
@@ -76,3 +77,19 @@ def test_value_missing_in_one_seed_is_a_gap_in_its_line_and_in_the_mean(tmp_path
 def test_task_that_was_never_scored_has_no_figure(tmp_path: Path) -> None:
     comparison = comparison_of(tmp_path, RunFolder({"a": {"semseg": 30.0, "edge": "no edges"}}))
     assert draw_task(comparison, "edge") is None
+
+
+def test_many_strategies_are_drawn_as_means_with_a_legend_inside_the_picture(tmp_path: Path) -> None:
+    runs = [
+        RunFolder({"a": {"semseg": 30.0 + n}}, strategy=f"a-strategy-with-quite-a-long-name-{n:02d}", seed=seed)
+        for n in range(12)
+        for seed in (0, 1)
+    ]
+    figure = draw_task(comparison_of(tmp_path, *runs), "semseg")
+    assert figure is not None
+    assert len(figure.axes[0].lines) == 12
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    box, canvas = legend.get_window_extent(), figure.bbox
+    assert box.x0 >= canvas.x0
+    assert box.x1 <= canvas.x1

@@ -84,7 +84,7 @@ def test_missing_value_is_a_footnote_and_no_digit_stands_in_for_it(tmp_path: Pat
     assert holed["edge"] == "missing (1)"
     assert holed["Δm"] == "missing (2)"
     assert list(notes.lines())[0] == "(1) set aside: NaN"
-    report = markdown_report(comparison, tuple(comparison.measures), [])
+    report = markdown_report(comparison, tuple(comparison.measures), [], Path())
     assert "- (1) set aside: NaN" in report
     assert not re.search(r"\| (nan|inf|None|0\.00) \|$", report, flags=re.MULTILINE | re.IGNORECASE)
 
@@ -132,7 +132,7 @@ def test_text_of_a_client_cannot_steer_terminal_or_markdown(tmp_path: Path) -> N
     reason = "bad\x1b[31m\n| [link](http://x) <b>"
     assert printable(reason) == "bad [31m | [link](http://x) <b>"
     comparison = comparison_of(tmp_path, RunFolder({"a": {"edge": reason}}))
-    report = markdown_report(comparison, tuple(comparison.measures), [])
+    report = markdown_report(comparison, tuple(comparison.measures), [], Path())
     assert "\x1b" not in report
     assert r"\[link\](http://x) \<b\>" in report
 
@@ -144,7 +144,7 @@ def test_report_states_parameters_seeds_versions_costs_and_settings(tmp_path: Pa
         RunFolder(table_1("local"), settings=settings),
         RunFolder(table_1("fedhca2"), strategy="fedhca2", parameters={"mode": "stable"}, settings=settings),
     )
-    report = markdown_report(comparison, tuple(comparison.measures), [Path("curve_edge.png")])
+    report = markdown_report(comparison, tuple(comparison.measures), [Path("curve_edge.png")], Path())
     assert '| run-1 | fedhca2 | mode = "stable" | 0 | 3 | completed | 2 min 32 s | 123.5 MB | 2.0 kB |' in report
     assert "flwr 1.41.0, fmtl 0.1.0." in report
     assert "    num-server-rounds = 3\n" in report

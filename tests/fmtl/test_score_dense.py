@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,12 @@ from typer.testing import CliRunner
 
 from client_app.metrics.edge.protocol import EdgeProtocol
 from fmtl.commands.score import command
-from fmtl.score import ScoreOptions, score_directory
-from fmtl.score_files import ScoreFileError
+from fmtl.scoring.dense import score_directory
+from fmtl.scoring.result import ScoreFileError, ScoreOptions
 
 BSDS = Path(os.environ.get("FMTL_DATA_ROOT", Path(__file__).resolve().parents[3] / "shared" / "data")) / "bsds_sod"
+Call = Callable[..., tuple[int, str, str]]
 NO_SUPPRESSION = ScoreOptions(edge=EdgeProtocol(nms_radius=0, max_distance=0.05))
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
-    predictions, truth = tmp_path / "predictions", tmp_path / "truth"
-    predictions.mkdir()
-    truth.mkdir()
-    return predictions, truth
 
 
 def save(folder: Path, name: str, array: object, dtype: type = np.uint8) -> None:
@@ -142,6 +136,46 @@ def test_a_score_that_cannot_be_computed_has_a_reason(folders: tuple[Path, Path]
     assert "no boundary pixel" in str(result.missing_reason)
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("task", ["edge", "depth", "semseg"])
+def test_the_command_fails_and_says_why_where_there_is_no_score(
+    folders: tuple[Path, Path], fmtl: Call, task: str, as_json: bool
+) -> None:
+    predictions, truth = folders
+    empty = np.full((8, 8), 255 if task == "semseg" else 0)
+    save(truth, "a.png", empty, np.uint16 if task == "depth" else np.uint8)
+    save(predictions, "a.png", np.zeros((8, 8)), np.uint16 if task == "depth" else np.uint8)
+    options = ["--num-classes", "3"] + ["--json"] * as_json
+    status, output, _ = fmtl("score", task, "--predictions", predictions, "--ground-truth", truth, *options)
+    assert status == 1
+    if as_json:
+        result = json.loads(output)
+        assert result["value"] is None
+        assert result["missing_reason"]
+    else:
+        assert "Missing: " in output
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "0", "-1"])
+def test_a_depth_scale_that_is_no_positive_number_is_named(folders: tuple[Path, Path], fmtl: Call, scale: str) -> None:
+    predictions, truth = folders
+    for folder in folders:
+        save(folder, "a.png", np.full((8, 8), 1000), np.uint16)
+    where = ("--predictions", predictions, "--ground-truth", truth)
+    status, _, errors = fmtl("score", "depth", *where, "--depth-scale", scale)
+    assert status == 2
+    assert f"--depth-scale {scale} is not possible; expected units per metre, a finite number above 0" in errors
+
+
+@pytest.mark.parametrize("option", ["--max-distance", "--thresholds", "--nms-radius", "--workers", "--ignore"])
+def test_settings_that_are_no_numbers_in_range_are_refused(folders: tuple[Path, Path], fmtl: Call, option: str) -> None:
+    predictions, truth = folders
+    for folder in folders:
+        save(folder, "a.png", np.full((8, 8), 255))
+    where = ("--predictions", predictions, "--ground-truth", truth)
+    assert fmtl("score", "edge", *where, option, "nan" if option == "--max-distance" else "-1")[0] == 2
+
+
 @pytest.mark.parametrize(
     ("task", "pixels", "message"),
     [
@@ -165,7 +199,7 @@ def test_a_broken_file_is_named(folders: tuple[Path, Path]) -> None:
     predictions, truth = folders
     (truth / "a.png").write_bytes(b"no image")
     save(predictions, "a.png", [[0]])
-    with pytest.raises(ScoreFileError, match="a.png cannot be read"):
+    with pytest.raises(ScoreFileError, match="a.png: cannot be read"):
         score_directory("parts", predictions, truth)
 
 

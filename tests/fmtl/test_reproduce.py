@@ -1,0 +1,378 @@
+"""`fmtl reproduce`: what is measured beside what was printed, the dry run, and the options."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from rich.console import Console
+from run_folders import RunFolder as WrittenRun
+from tiny_data import write_nyud
+from typer.testing import CliRunner
+
+from fmtl.commands import reproduce as reproduce_command
+from fmtl.reproduce.cost import client_costs, run_cost
+from fmtl.reproduce.needs import find_needs
+from fmtl.reproduce.perform import check, choose_device
+from fmtl.reproduce.plan import Reproduction, default_folder, methods_of, read_seeds, reproduction, seeds_on_disk
+from fmtl.reproduce.report import Report, lines_of, make_report, print_report, write_report
+from fmtl.reproduce.table import TableError, list_tables, load_table
+from fmtl.sweep.file import SweepError
+from fmtl.sweep.plan import Job, jobs_of
+from server_app.config import effective_config, parse_run_config
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "tests/support/tiny_table.toml"
+Scores = Mapping[str, Mapping[str, float | str]]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FMTL_DATA_ROOT", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+
+
+def tiny(seeds: tuple[int, ...] = (0, 1), rounds: int = 2) -> Reproduction:
+    return reproduction(load_table(str(TABLE)), Path("out"), seeds, rounds)
+
+
+def scores(semseg: float, depth: float, normals: float | str, saliency: float = 50.0) -> Scores:
+    return {"one": {"semseg": semseg}, "two": {"depth": depth, "normals": normals}, "three": {"saliency": saliency}}
+
+
+def finish(work: Reproduction, method: str, seed: int, values: Scores, **how: object) -> None:
+    """A run folder as a run leaves it."""
+    job = job_of(work, method, seed)
+    config, parameters = parse_run_config(job.values)
+    settings = effective_config(config, parameters)
+    scenario = Path(config.scenario).stem
+    written = WrittenRun(
+        values, config.strategy, seed, work.rounds, scenario, parameters, settings, **how,  # type: ignore[arg-type]
+    )  # fmt: skip
+    written.write(job.folder)
+
+
+def job_of(work: Reproduction, method: str, seed: int) -> Job:
+    jobs = [job for sweep in work.sweeps.values() for job in jobs_of(sweep)]
+    return next(job for job in jobs if (job.label, job.seed) == (method, seed))
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    app = typer.Typer()
+    app.command("reproduce")(reproduce_command.command)
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def text_of(report: Report, width: int = 160) -> str:
+    screen = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    print_report(report, screen)
+    return screen.export_text()
+
+
+class TestMeasured:
+    def two_seeds(self) -> Report:
+        work = tiny()
+        finish(work, "local", 0, scores(2.0, 2.0, 50.0))
+        finish(work, "local", 1, scores(4.0, 2.0, 50.0))
+        finish(work, "fedprox", 0, scores(3.0, 1.0, 60.0, 10.0))
+        finish(work, "fedprox", 1, scores(6.0, 3.0, 50.0, 10.0))
+        return make_report(work, {})
+
+    def test_cells_are_mean_and_sample_deviation_in_the_papers_unit(self) -> None:
+        local, fedprox, fedper = self.two_seeds().rows
+        assert local.cells["A SemSeg"].values == (2.0, 4.0)
+        assert local.cells["A SemSeg"].mean == 3.0
+        assert local.cells["A SemSeg"].spread == pytest.approx(2**0.5)
+        assert fedprox.cells["B Depth"].values == (100.0, 300.0)
+        assert fedper.cells["A SemSeg"].mean is None
+        assert fedper.seeds == 0
+
+    def test_change_is_against_the_same_seed_and_a_column_of_another_metric_is_unchanged(self) -> None:
+        local, fedprox, _ = self.two_seeds().rows
+        # seed 0: +50 % semseg, +50 % depth, -20 % normals, saliency not counted; seed 1: +50, -50, 0
+        assert fedprox.delta_m.values == pytest.approx((80 / 4, 0.0))
+        assert local.delta_m.values == (0.0, 0.0)
+
+    def test_difference_is_marked_only_beyond_the_spread(self) -> None:
+        local, fedprox, _ = self.two_seeds().rows
+        assert not local.cells["A SemSeg"].differs_from(2.5, 2)  # 3.0 +- 1.41
+        assert not local.cells["A SemSeg"].differs_from(1.5858, 2)
+        assert local.cells["A SemSeg"].differs_from(1.57, 2)
+        assert local.cells["B Normals"].differs_from(60.0, 2)  # 50 +- 0
+        assert not local.cells["B Normals"].differs_from(50.004, 2)  # within the rounding of the printed value
+        assert fedprox.delta_m.differs_from(-12.5, 2)
+
+    def test_one_seed_has_no_spread_and_no_mark(self) -> None:
+        work = tiny((0,))
+        finish(work, "local", 0, scores(90.0, 2.0, 50.0))
+        report = make_report(work, {})
+        assert report.rows[0].cells["A SemSeg"].spread is None
+        text = text_of(report)
+        assert "90.00" in text
+        assert "*" not in text
+        assert "one seed" in text
+
+    def test_printed_table_has_both_lines_of_every_method(self) -> None:
+        lines = text_of(self.two_seeds()).splitlines()
+        paper = next(line for line in lines if line.strip().startswith("Local"))
+        assert paper.split() == ["Local", "paper", "2.50", "250.0", "60.00", "30.00", "0.00"]
+        measured = lines[lines.index(paper) + 1]
+        assert "measured, n = 2" in measured
+        assert re.search(r"3\.00±1\.41 +200\.0±0\.0\* +50\.00±0\.00\* +not compared +0\.00±0\.00", measured)
+        text = " ".join(" ".join(lines).split())
+        for part in (
+            "Not run yet: FedPer.",
+            "our RMSE is multiplied by 100",
+            "C Sal is not compared and counts as unchanged: the paper scores saliency by mIoU, ours is maxF.",
+            "FedProx: A sentence on this row.",
+            "Not given by the paper and ours: FedProx mu = 0.01 (not given).",
+            "Not given by the paper and ours: evaluate-every = 2",
+            "No paper has printed these numbers.",
+        ):
+            assert part in text, part
+
+    @pytest.mark.parametrize("width", [100, 160])
+    def test_no_line_is_wider_than_the_screen(self, width: int) -> None:
+        for report in (self.two_seeds(), *(empty(name) for name in list_tables())):
+            text = text_of(report, width)
+            assert max(map(len, text.splitlines())) <= width
+            assert "…" not in text
+            for _, _, cells in lines_of(report):
+                for cell in cells:
+                    assert cell.replace(" ± ", "±").replace(" *", "*") in text
+                assert text.count("*") == text_of(report, 400).count("*")
+
+    def test_failed_unfinished_and_missing_runs_say_why(self) -> None:
+        work = tiny((0, 1, 2))
+        finish(work, "local", 0, scores(2.0, 2.0, 50.0))
+        finish(work, "local", 1, scores(2.0, 2.0, 50.0), status="failed", reason="a client was lost")
+        finish(work, "local", 2, scores(2.0, 2.0, 50.0), status=None)
+        finish(work, "fedprox", 1, scores(2.0, 2.0, 50.0))
+        finish(work, "fedper", 0, scores(2.0, 2.0, "there is no valid pixel"))
+        report = make_report(work, {"tiny.yaml/fedper/seed-1": "its process was ended by SIGKILL"})
+        text = " ".join(text_of(report).split())
+        for part in (
+            "Local, seed 1: failed: a client was lost.",
+            "Local, seed 2: unfinished: 2 of 2 rounds done.",
+            "Not run yet: seed 0 of FedProx.",
+            "FedProx: seed 1: the reference row has no finished run of this seed.",
+            "FedPer: seed 0: two/normals: there is no valid pixel.",
+            "FedPer, seed 1: not run yet: its process was ended by SIGKILL.",
+            "measured, n = 1 of 3",
+        ):
+            assert part in text, part
+        assert report.rows[0].cells["A SemSeg"].values == (2.0,)
+
+    def test_files_hold_the_table_in_full(self) -> None:
+        report = self.two_seeds()
+        report_file = write_report(report)
+        text = report_file.read_text()
+        assert "| Local | paper | 2.50 | 250.0 | 60.00 | 30.00 | 0.00 |" in text
+        assert "3.00 ± 1.41" in text
+        with (report_file.parent / "table.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 3 * 5
+        cell = next(row for row in rows if row["method"] == "fedprox" and row["column"] == "B Depth")
+        assert (cell["paper"], cell["measured"], cell["seeds"]) == ("300.0", "200.0", "2")
+        assert float(cell["sd"]) == pytest.approx(141.42, abs=0.01)
+        assert cell["beyond_spread"] == "false"
+        assert (report_file.parent / "delta_m.png").read_bytes()[:4] == b"\x89PNG"
+
+    def test_shorter_runs_are_marked_everywhere(self) -> None:
+        work = tiny((0,), rounds=1)
+        finish(work, "local", 0, scores(2.0, 2.0, 50.0))
+        report = make_report(work, {})
+        assert "NOT COMPARABLE: 1 of 2 rounds." in text_of(report)
+        assert "NOT COMPARABLE: 1 of 2 rounds." in write_report(report).read_text()
+        assert default_folder(work.table, 1).name == "tiny-table-1-rounds"
+        assert default_folder(work.table, 2).name == "tiny-table"
+
+    def test_row_of_another_scenario_is_measured_against_the_reference_of_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "tiny.yaml").write_text((TABLE.parent / "tiny.yaml").read_text())
+        (tmp_path / "other.yaml").write_text((tmp_path / "tiny.yaml").read_text().replace("name: tiny", "name: other"))
+        text = TABLE.read_text().replace('strategy = "fedper"', 'strategy = "fedper"\nscenario = "other.yaml"')
+        (tmp_path / "mine.toml").write_text(text)
+        work = reproduction(load_table(str(tmp_path / "mine.toml")), tmp_path / "out", (0,), 2)
+        assert [sweep.out.name for sweep in work.sweeps.values()] == ["tiny", "other"]
+        finish(work, "local", 0, scores(2.0, 2.0, 50.0))
+        finish(work, "fedper", 0, scores(3.0, 2.0, 50.0))
+        assert make_report(work, {}).rows[2].delta_m.values == pytest.approx((12.5,))
+
+    def test_row_with_the_runs_of_another_shows_them(self, tmp_path: Path) -> None:
+        (tmp_path / "tiny.yaml").write_text((TABLE.parent / "tiny.yaml").read_text())
+        text = TABLE.read_text().replace('strategy = "fedper"', 'strategy = "fedprox"\nsame-run-as = "fedprox"')
+        (tmp_path / "mine.toml").write_text(text)
+        work = reproduction(load_table(str(tmp_path / "mine.toml")), tmp_path / "out", (0,), 2)
+        finish(work, "fedprox", 0, scores(3.0, 2.0, 50.0))
+        _, fedprox, same = make_report(work, {}).rows
+        assert same.cells["A SemSeg"] == fedprox.cells["A SemSeg"]
+        assert len(jobs_of(work.sweep_of(work.table.rows[0]))) == 2
+
+    def test_gains_are_shown_as_changes(self) -> None:
+        work = reproduction(load_table("m-fed-pascal"), Path("out"), (0,), 100)
+        text = text_of(make_report(work, {}))
+        assert re.search(r"M-Fed +paper +\+1\.58 +- +- +- +-", text)
+        assert "No value of a cell is known" in text
+
+
+def empty(name: str) -> Report:
+    table = load_table(name)
+    return make_report(reproduction(table, Path("nowhere"), (0, 1, 2), table.rounds), {})
+
+
+class TestDryRun:
+    def test_counts_of_table_1_are_those_of_the_paper_without_any_data(self) -> None:
+        status, output = invoke("fedhca2-table1", "--dry-run", "--seconds-per-step", "0.5", "--seeds", "0")
+        text = " ".join(output.split())
+        assert status == 0
+        # Methods 5 and 1.0: 125, 125, 125, 124, 124 and 4 x 99 steps a round; 667 MB each way without heads.
+        for part in (
+            "All runs: 10 (10 methods, seed 0)",
+            "rounds 1,000 (100 in each run)",
+            f"optimiser steps {11 * 101_900:,}",  # ditto trains two models
+            "fedavg pascal_st_nyud_mt_1c 101,900 66.7 GB 67.3 GB",
+            "27.5 M",
+            "`fmtl data help pascal_context` says what to fetch and where to put it",
+            "`fmtl data help nyud` says what to fetch and where to put it",
+            "as stated by --seconds-per-step",
+        ):
+            assert part in text, part
+        assert not Path("runs").exists()
+
+    def test_scored_images_are_every_fourth_round_on_the_whole_list(self) -> None:
+        work = reproduction(load_table("fedhca2-table1"), Path("out"), (0,), 100)
+        (scenario, clients), *_ = client_costs(work).items()
+        cost = run_cost(job_of(work, "fedavg", 0), clients)
+        assert scenario == "pascal_st_nyud_mt_1c"
+        assert cost.scored["pascal-edge"] == 25 * 5105
+        assert cost.scored["nyud-all"] == 25 * 654
+        assert cost.images_trained == 101_900 * 8
+        assert cost.trainings == 600
+
+    @pytest.mark.parametrize("name", list_tables())
+    def test_every_table_can_be_planned_without_data(self, name: str) -> None:
+        table = load_table(name)
+        work = reproduction(table, Path("out"), (0,), table.rounds)
+        costs = client_costs(work)
+        for scenario, sweep in work.sweeps.items():
+            for job in jobs_of(sweep):
+                cost = run_cost(job, costs[scenario])
+                assert min(cost.steps.values()) > 0
+                assert (cost.bytes_up == 0) == (job.values["strategy"] == "local")
+
+    def test_speed_is_measured_where_none_is_stated(self) -> None:
+        status, output = invoke(str(TABLE), "--dry-run", "--methods", "local")
+        text = " ".join(output.split())
+        assert status == 0
+        assert "measured on" in text
+        assert "2 steps of 2 with its own images" in text
+        assert re.search(r"Time: about \d+ (s|min) for the 3 runs that are left", text)
+
+    def test_runs_that_have_ended_are_not_counted_in_the_time_that_is_left(self) -> None:
+        finish(tiny((0, 1)), "local", 0, scores(2.0, 2.0, 50.0))
+        options = ("--seeds", "0,1", "--out", "out", "--seconds-per-step", "1")
+        _, output = invoke(str(TABLE), "--dry-run", *options)
+        assert "All runs: 6 (3 methods, seeds 0, 1); 1 ended already" in output
+        assert "for the 5 runs that are left" in output
+
+    def test_wrong_and_incomplete_data_is_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        work = reproduction(load_table("fedhca2-table4"), Path("out"), (0,), 100)
+        monkeypatch.setenv("FMTL_DATA_ROOT", str(tmp_path))
+        nyud, pascal, weights = find_needs(work)
+        assert nyud.problem is not None
+        assert str(tmp_path / "NYUDv2") in nyud.problem
+        assert "`fmtl data help nyud`" in nyud.problem
+        assert weights.problem is None
+        (tmp_path / "NYUDv2/gt_sets").mkdir(parents=True)
+        assert "NYUD-v2" in str(find_needs(work)[0].problem)
+        assert pascal.problem is not None
+        with pytest.raises(TableError, match="fmtl data help nyud"):
+            check(work)
+
+    def test_images_that_no_published_size_holds_are_named_before_anything_starts(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("FMTL_DATA_ROOT", str(tmp_path))
+        write_nyud(tmp_path / "NYUDv2", "vandenhende", train=8, val=2, size=(32, 48))
+        work = reproduction(load_table("fedhca2-table4"), Path("out"), (0,), 100)
+        assert find_needs(work)[0].problem is None
+        Image.new("RGB", (1280, 960)).save(tmp_path / "NYUDv2/images/0010.jpg")
+        problem = str(find_needs(work)[0].problem)
+        assert "images/0010.jpg has 960 x 1280 pixels" in problem
+        assert "image-size = [448, 576] under fit: pad" in problem
+        with pytest.raises(TableError, match="960 x 1280"):
+            check(work)
+
+
+class TestOptions:
+    def test_without_a_name_the_tables_are_listed(self) -> None:
+        for arguments in ((), ("--list",)):
+            status, output = invoke(*arguments)
+            assert status == 0
+            assert all(name in output for name in list_tables())
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (["fedhca2-table9"], "fedhca2-table1"),
+            (["none.toml"], "no such file"),
+            (["fedhca2-table1", "--methods", "fedavg,mine"], "'mine'.*its methods: local, fedavg|'mine'.*Its methods"),
+            (["fedhca2-table1", "--methods", ","], "names no method"),
+            (["fedhca2-table1", "--seeds", "0,x"], "'0,x'.*whole numbers"),
+            (["fedhca2-table1", "--seeds", "0,0"], "each once"),
+            (["fedhca2-table1", "--data", "nowhere"], "no such folder"),
+            (["fedhca2-table1", "--seconds-per-step", "1"], "--dry-run only"),
+            (["fedhca2-table1", "--device", "gpu"], "auto, cpu, cuda or cuda:N"),
+            (["fedhca2-table1", "--device", "cuda:99"], "use cpu"),
+            (["fedhca2-table1"], "fmtl data help pascal_context"),
+        ],
+    )
+    def test_mistake_is_one_sentence_and_nothing_starts(self, arguments: list[str], named: str) -> None:
+        with pytest.raises(TableError, match=named):
+            invoke(*arguments)
+        assert not Path("runs").exists()
+
+    def test_seeds_and_methods(self) -> None:
+        table = load_table("fedhca2-table2")
+        assert read_seeds("0, 2 5") == (0, 2, 5)
+        assert methods_of(table, "fedhca2, local") == ("fedhca2", "local")
+        assert len(methods_of(table, None)) == 8
+
+    def test_cpu_hides_every_gpu_and_auto_changes_nothing(self) -> None:
+        assert choose_device(tiny(), "cpu") == {"CUDA_VISIBLE_DEVICES": ""}
+        assert choose_device(tiny(), "auto") == {}
+
+    def test_data_folder_reaches_the_runs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FMTL_DATA_ROOT", "/elsewhere")
+        with pytest.raises(TableError, match=str(tmp_path / "PASCALContext")):
+            invoke("fedhca2-table1", "--data", str(tmp_path))
+
+    def test_report_of_nothing_shows_the_paper_and_writes_nothing(self) -> None:
+        status, output = invoke("fedhca2-table5", "--report")
+        assert status == 0
+        assert "64.17" in output
+        assert "Not run yet: Local, FedHCA2." in output
+        assert not Path("runs").exists()
+
+    def test_runs_of_other_settings_are_refused(self) -> None:
+        finish(tiny((0,), 2), "local", 0, scores(2.0, 2.0, 50.0))
+        with pytest.raises(SweepError, match="num-server-rounds = 2"):
+            invoke(str(TABLE), "--seeds", "0", "--rounds", "1", "--out", "out")
+
+    def test_report_finds_the_seeds_that_were_run(self) -> None:
+        work = tiny((3, 7))
+        finish(work, "local", 3, scores(2.0, 2.0, 50.0))
+        finish(work, "fedprox", 7, scores(2.0, 2.0, 50.0))
+        assert seeds_on_disk(work.table, work.out) == (3, 7)
+        _, output = invoke(str(TABLE), "--report", "--out", "out")
+        assert "n = 1 of 2" in output

@@ -1,0 +1,76 @@
+"""`fmtl reproduce`, a whole small one: two methods with two seeds, killed once and gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fmtl.reproduce.cost import client_costs, run_cost
+from fmtl.reproduce.plan import reproduction
+from fmtl.reproduce.report import lines_of, make_report
+from fmtl.reproduce.table import load_table
+from fmtl.sweep.plan import jobs_of
+from server_app.report.run_reader import read_run
+
+ROOT = Path(__file__).parents[2]
+TABLE = ROOT / "tests/support/tiny_table.toml"
+
+
+def command() -> list[str]:
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fmtl.cli import main; main()"
+    options = ["--seeds", "0,1", "--rounds", "1", "--methods", "local,fedprox", "--out", "out"]
+    return [sys.executable, "-c", program, "reproduce", str(TABLE), *options]
+
+
+def kill_after_the_first_run(environment: dict[str, str]) -> None:
+    process = subprocess.Popen(command(), stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("[1/4]"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+def go_on(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    end = time.monotonic() + 60
+    while True:
+        ended = subprocess.run(command(), capture_output=True, text=True, env=environment, timeout=300)
+        if ended.returncode == 0 or time.monotonic() > end:
+            return ended
+        time.sleep(0.5)  # what was killed by force is still being cleared away
+
+
+def test_killed_and_started_again_it_ends_with_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    kill_after_the_first_run(environment)
+    done = sorted(Path("out").rglob("result.json"))
+    assert 1 <= len(done) < 4
+    before = done[0].stat().st_mtime_ns
+    ended = go_on(environment)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert done[0].stat().st_mtime_ns == before
+    assert "NOT COMPARABLE: 1 of 2 rounds." in ended.stdout
+    assert ended.stdout.count("measured, n = 2 ") >= 2
+    assert "Not run yet: FedPer." in ended.stdout
+    assert Path("out/table.md").is_file()
+    work = reproduction(load_table(str(TABLE)), Path("out"), (0, 1), 1)
+    for _, _, cells in lines_of(make_report(work, {})):
+        assert all(cell.replace(" ± ", "±").replace(" *", "*") in ended.stdout for cell in cells)
+    clients = next(iter(client_costs(work).values()))
+    jobs = jobs_of(next(iter(work.sweeps.values())))
+    for job in (one for one in jobs if one.label in ("local", "fedprox") and one.seed == 0):
+        foretold, run = run_cost(job, clients), read_run(job.folder)
+        assert run.cost is not None
+        assert foretold.bytes_up == pytest.approx(run.cost.bytes_up, rel=0.01)
+        assert foretold.bytes_down == pytest.approx(run.cost.bytes_down, rel=0.01)
+        disk = sum(path.stat().st_size for path in job.folder.rglob("*") if path.is_file())
+        assert foretold.disk == pytest.approx(disk, rel=0.2)

@@ -1,0 +1,363 @@
+"""`fmtl score` on COCO's files: numbers equal to pycocotools, ground truth scores 100, and every error is named."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from perturbed_coco import ABSENT, ANNOTATIONS, COCO, Json, drawn_annotations, load, results, spoiled_detections
+from PIL import Image
+from pycocotools import coco
+from pycocotools import mask as mask_tools
+from pycocotools.cocoeval import COCOeval
+from typer.testing import CliRunner
+
+from datasets.conventions import TASKS
+from fmtl.commands.score import command
+from fmtl.scoring.result import ScoreFileError, ScoreOptions
+from fmtl.scoring.run_lengths import MaskError, compressed_mask, runs
+from fmtl.scoring.tasks import score
+
+real = pytest.mark.skipif(not ANNOTATIONS.is_dir(), reason=ABSENT)
+CASES = [("instance", "segm", "segmentation"), ("instance", "bbox", "bbox"), ("keypoints", "segm", "keypoints")]
+Change = Callable[[Any], None]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Predictions and ground truth with masks, boxes and keypoints."""
+    truth = drawn_annotations(2)
+    write(tmp_path / "truth.json", truth)
+    write(tmp_path / "results.json", spoiled_detections(truth, 2))
+    return tmp_path / "results.json", tmp_path / "truth.json"
+
+
+def write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content))
+
+
+def change(path: Path, edit: Change) -> None:
+    content = load(path)
+    edit(content)
+    write(path, content)
+
+
+@pytest.mark.parametrize(("task", "iou", "field"), CASES)
+def test_all_numbers_are_those_of_pycocotools(files: tuple[Path, Path], task: str, iou: str, field: str) -> None:
+    write(files[0], results(load(files[0]), field))
+    with redirect_stdout(io.StringIO()):
+        truth = coco.COCO(str(files[1]))
+        run = COCOeval(truth, truth.loadRes(str(files[0])), "keypoints" if task == "keypoints" else iou)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    found = score(task, *files, ScoreOptions(iou=iou))
+    values = [-1 if value is None else value / 100 for value in found.details.values()]
+    np.testing.assert_allclose(values, run.stats, rtol=0, atol=1e-8)
+    assert found.value == found.details["AP"]
+    assert 5 < found.details["AP"] < 95
+
+
+@real
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+@pytest.mark.parametrize(("task", "iou", "field"), CASES)
+def test_real_annotations_as_results_score_exactly_100(
+    tmp_path: Path, split: str, task: str, iou: str, field: str
+) -> None:
+    path = ANNOTATIONS / f"{'person_keypoints' if task == 'keypoints' else 'instances'}_{split}.json"
+    entries = [entry for entry in load(path)["annotations"] if not entry["iscrowd"]]
+    found = [{**entry, "score": 1.0} for entry in entries if field != "keypoints" or entry["num_keypoints"]]
+    write(tmp_path / "results.json", results(found, field))
+    assert score(task, tmp_path / "results.json", path, ScoreOptions(iou=iou)).value == 100.0
+
+
+@real
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_real_panoptic_maps_as_predictions_score_exactly_100(split: str) -> None:
+    path = ANNOTATIONS / f"panoptic_{split}.json"
+    found = score("panoptic", path, path)
+    assert (found.value, found.images) == (100.0, 100)
+    assert set(found.details.values()) == {100.0}
+
+
+@real
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_real_stuff_labels_as_predictions_score_exactly_100_over_the_classes_seen(split: str) -> None:
+    folder = COCO / "semseg133" / split
+    found = score("stuff", folder, folder, ScoreOptions(num_classes=133))
+    assert (found.details["mIoU of classes seen"], found.images) == (100.0, 100)
+    seen = int(found.notes[0].split()[0])
+    assert found.value == pytest.approx(100 * seen / 133)
+
+
+def test_images_without_detections_are_legal_and_said(files: tuple[Path, Path]) -> None:
+    change(files[0], lambda found: found.__setitem__(slice(None), [e for e in found if e["image_id"] > 10]))
+    notes = " ".join(score("instance", *files).notes)
+    assert "2 of 6 images have no detection (image ids 3, 10)" in notes
+    write(files[0], [])
+    assert score("instance", *files).value == 0.0
+
+
+def test_a_box_in_the_file_does_not_change_the_size_class_of_a_mask(files: tuple[Path, Path]) -> None:
+    with_boxes = score("instance", *files)
+    write(files[0], results(load(files[0]), "segmentation"))
+    assert score("instance", *files).details == with_boxes.details
+
+
+def test_no_ground_truth_has_no_score(files: tuple[Path, Path]) -> None:
+    change(files[1], lambda truth: truth.update(annotations=[]))
+    found = score("instance", *files)
+    assert found.value is None
+    assert "no object" in str(found.missing_reason)
+
+
+def set_field(index: int, field: str, value: Any) -> Change:
+    return lambda found: found[index].__setitem__(field, value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (set_field(3, "image_id", 999), r"results.json, entry 3 .*image_id 999 is not among the 6 images"),
+        (set_field(3, "category_id", 2), r"entry 3 .*category_id 2 is not among the 4 categories .*\(1, 6, 11, 16\)"),
+        (set_field(2, "score", float("nan")), r"entry 2 .*score = nan: .*finite.*from 0 to 1"),
+        (set_field(2, "score", 1.5), r"entry 2 .*score = 1.5: .*less than or equal to 1.*from 0 to 1"),
+        (set_field(2, "score", "high"), r"score = 'high'"),
+        (set_field(1, "image_id", "3"), r"image_id = '3': .*integer"),
+        (set_field(1, "bbox", [1, 2, 3]), r"entry 1 .*bbox = \[1, 2, 3\].*left, top, width and height"),
+        (set_field(1, "bbox", [1, 2, -3, 4]), "cannot be negative"),
+        (set_field(1, "keypoints", [1.0] * 50), "51 finite numbers"),
+        (set_field(4, "segmentation", None), r"entry 4 .*segmentation is missing.*--iou bbox"),
+        (lambda found: found[4].pop("score"), r"entry 4 .*score: field required.*from 0 to 1"),
+        (lambda found: found.append(found[0]), r"the same detection of image \d+ as entry 0"),
+        (lambda found: found.append(3), r"results.json, entry \d+ .* = 3"),
+        (set_field(5, "segmentation", {"size": [5, 5], "counts": "0"}), r"entry 5 .*the size \[5, 5\].*\[96, 120\]"),
+        (set_field(5, "segmentation", {"size": [96, 120], "counts": [5, 5]}), "10 pixels in total.*11520"),
+        (set_field(5, "segmentation", {"size": [96, 120], "counts": "5x\x7f"}), "characters"),
+        (set_field(5, "segmentation", {"size": [96, 120]}), "no counts"),
+        (set_field(5, "segmentation", [[1, 2, 3]]), "three points"),
+        (set_field(5, "segmentation", []), "is empty"),
+        (set_field(5, "segmentation", 7), "is int; expected run lengths"),
+    ],
+)
+def test_a_wrong_result_is_named_with_file_entry_and_remedy(
+    files: tuple[Path, Path], edit: Change, message: str
+) -> None:
+    change(files[0], edit)
+    with pytest.raises(ScoreFileError, match=message):
+        score("instance", *files)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda truth: truth["images"].append(truth["images"][0]), r"images\[6\]: the id 3 is that of images\[0\]"),
+        (lambda truth: truth["annotations"].append(truth["annotations"][1]), r"the id 2 is that of annotations\[1\]"),
+        (lambda truth: truth["annotations"][1].pop("area"), r"annotations\[1\].area: field required.*small, medium"),
+        (lambda truth: truth["annotations"][1].update(iscrowd=2), r"annotations\[1\].iscrowd = 2.*0 or 1"),
+        (lambda truth: truth["annotations"][1].update(image_id=5), r"annotations\[1\]: image_id 5 is not among"),
+        (lambda truth: truth.pop("categories"), "categories: field required"),
+        (lambda truth: truth["images"][2].update(height=0), r"images\[2\].height = 0"),
+    ],
+)
+def test_a_wrong_annotation_is_named_with_file_entry_and_remedy(
+    files: tuple[Path, Path], edit: Change, message: str
+) -> None:
+    change(files[1], edit)
+    with pytest.raises(ScoreFileError, match=f"truth.json, .*{message}|truth.json, {message}"):
+        score("instance", *files)
+
+
+def test_files_of_another_kind_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:
+    found, truth = files
+    with pytest.raises(ScoreFileError, match="truth.json holds annotations of objects.*expected a list of detections"):
+        score("instance", truth, truth)
+    with pytest.raises(ScoreFileError, match="results.json holds a list of detections.*expected annotations"):
+        score("keypoints", found, found)
+    with pytest.raises(ScoreFileError, match="expected panoptic annotations"):
+        score("panoptic", truth, truth)
+    with pytest.raises(ScoreFileError, match="is a folder"):
+        score("instance", tmp_path, truth)
+    with pytest.raises(ScoreFileError, match="truth.json is a file; expected a folder"):
+        score("saliency", tmp_path, truth)
+    with pytest.raises(ScoreFileError, match="nothing.json does not exist"):
+        score("instance", tmp_path / "nothing.json", truth)
+    write(tmp_path / "object.json", {"detections": []})
+    with pytest.raises(ScoreFileError, match="object.json holds an object with detections; expected a list"):
+        score("instance", tmp_path / "object.json", truth)
+    found.write_text(found.read_text()[:-40])
+    with pytest.raises(ScoreFileError, match="results.json cannot be read as JSON.*cut off"):
+        score("instance", found, truth)
+    with pytest.raises(ValueError, match="--iou mask"):
+        score("instance", found, truth, ScoreOptions(iou="mask"))
+    with pytest.raises(ValueError, match=r"'humans'.*instance, keypoints, stuff, panoptic"):
+        score("humans", found, truth)
+
+
+def test_run_lengths_are_those_of_pycocotools() -> None:
+    draw = np.random.default_rng(0)
+    for density in (0.0, 0.02, 0.5, 0.98, 1.0):
+        for _ in range(20):
+            mask = np.asfortranarray(draw.random((37, 53)) < density).astype(np.uint8)
+            if density == 0.02:
+                mask[5:30, 10:40] = 1
+            code = mask_tools.encode(mask)
+            lengths = runs(code["counts"])
+            values = np.arange(len(lengths)) % 2
+            np.testing.assert_array_equal(np.repeat(values, lengths), mask.ravel(order="F"))
+            plain = {"size": [37, 53], "counts": lengths.tolist()}
+            assert compressed_mask(plain, (37, 53)) == code["counts"]
+
+
+@pytest.mark.parametrize(
+    "counts", ["`", "o", "0" * 40, "~" * 20 + "0", "P1", [2**70], [-5, 15], [True, 9], "", "\u00e9"]
+)
+def test_run_lengths_that_do_not_fill_the_image_never_reach_pycocotools(counts: object) -> None:
+    with pytest.raises(MaskError):
+        compressed_mask({"size": [2, 5], "counts": counts}, (2, 5))
+
+
+def panoptic_files(folder: Path) -> tuple[Path, Path]:
+    """Two images of 4 x 6 pixels with a thing and a stuff segment each, and the same as prediction."""
+    ids = np.repeat(np.array([[300, 300, 300, 70000, 70000, 0]]), 4, axis=0)
+    infos = [{"id": 300, "category_id": 1, "iscrowd": 0}, {"id": 70000, "category_id": 200, "iscrowd": 0}]
+    annotations = [{"image_id": n, "file_name": f"{n}.png", "segments_info": infos} for n in (5, 8)]
+    categories = [{"id": 200, "name": "sky", "isthing": 0}, {"id": 1, "name": "person", "isthing": 1}]
+    for name in ("predictions", "truth"):
+        (folder / name).mkdir()
+        for annotation in annotations:
+            save_ids(folder / name / str(annotation["file_name"]), ids)
+        content: Json = {"annotations": annotations}
+        write(folder / f"{name}.json", content if name == "predictions" else {**content, "categories": categories})
+    return folder / "predictions.json", folder / "truth.json"
+
+
+def save_ids(path: Path, ids: Any) -> None:
+    ids = np.asarray(ids)
+    Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)).save(path)
+
+
+def test_panoptic_counts_things_and_stuff_apart(tmp_path: Path) -> None:
+    found, truth = panoptic_files(tmp_path)
+    save_ids(tmp_path / "predictions" / "8.png", np.repeat([[300, 9, 9, 70000, 70000, 70000]], 4, axis=0))
+    change(found, lambda file: file["annotations"][1]["segments_info"].append({"id": 9, "category_id": 1}))
+    result = score("panoptic", found, truth)
+    # Things: 5.png right, 8.png 9 covers two thirds, 300 one third of the person. Stuff: void is left out of the union.
+    assert result.details["PQ_th"] == pytest.approx(100 * (1 + 2 / 3) / (2 + 1 / 2))
+    assert result.details["PQ_st"] == 100.0
+    assert result.value == pytest.approx((result.details["PQ_th"] + 100) / 2)
+    assert "1 things and 1 stuff" in result.notes[0]
+
+
+def test_panoptic_folders_can_be_named(tmp_path: Path) -> None:
+    found, truth = panoptic_files(tmp_path)
+    (tmp_path / "predictions").rename(tmp_path / "elsewhere")
+    with pytest.raises(ScoreFileError, match=r"predictions with the PNG files .* does not exist.*--prediction-folder"):
+        score("panoptic", found, truth)
+    assert score("panoptic", found, truth, ScoreOptions(prediction_folder=tmp_path / "elsewhere")).value == 100.0
+    (tmp_path / "truth").rename(tmp_path / "other")
+    options = ScoreOptions(prediction_folder=tmp_path / "elsewhere", truth_folder=tmp_path / "other")
+    assert score("panoptic", found, truth, options).value == 100.0
+
+
+def in_first(**values: Any) -> Change:
+    return lambda file: file["annotations"][0].update(values)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (in_first(segments_info=[{"id": 300, "category_id": 1}]), r"5.png has pixels of segment 70000.*does not list"),
+        (
+            lambda file: file["annotations"][0]["segments_info"].append({"id": 4, "category_id": 1}),
+            r"annotations\[0\] \(image 5\) lists segment 4, which has no pixel in .*5.png",
+        ),
+        (
+            lambda file: file["annotations"][0]["segments_info"].append({"id": 300, "category_id": 1}),
+            "segment 300 is listed twice",
+        ),
+        (
+            lambda file: file["annotations"][0]["segments_info"][0].update(category_id=7),
+            "segment 300 has category_id 7, which is not among the 2 categories",
+        ),
+        (lambda file: file["annotations"][0]["segments_info"][0].update(id=0), r"segments_info\[0\].id = 0"),
+        (lambda file: file["annotations"].pop(), "no annotation for image 8 of the ground truth"),
+        (
+            lambda file: file["annotations"].append({**file["annotations"][0], "image_id": 9}),
+            r"annotations\[2\]: image_id 9 is not in the ground truth",
+        ),
+        (lambda file: file["annotations"].append(file["annotations"][0]), r"image_id 5 is that of annotations\[0\]"),
+        (in_first(file_name="nothing.png"), r"nothing.png does not exist, but .*annotations\[0\] \(image 5\) names it"),
+        (lambda file: file["annotations"][0].pop("file_name"), r"annotations\[0\].file_name: field required"),
+    ],
+)
+def test_a_wrong_panoptic_prediction_is_named(tmp_path: Path, edit: Change, message: str) -> None:
+    found, truth = panoptic_files(tmp_path)
+    change(found, edit)
+    with pytest.raises(ScoreFileError, match=message):
+        score("panoptic", found, truth)
+
+
+def test_a_wrong_panoptic_png_is_named(tmp_path: Path) -> None:
+    found, truth = panoptic_files(tmp_path)
+    png = tmp_path / "predictions" / "5.png"
+    save_ids(png, np.repeat([[300, 70000]], 4, axis=0))
+    with pytest.raises(ScoreFileError, match=r"5.png has 4 rows and 2 columns, but its ground truth"):
+        score("panoptic", found, truth)
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(png)
+    with pytest.raises(ScoreFileError, match=r"5.png holds uint8 of shape \(4, 6\); expected an 8-bit RGB PNG"):
+        score("panoptic", found, truth)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)).save(png)
+    png.write_bytes(png.read_bytes()[:500])
+    with pytest.raises(ScoreFileError, match=r"5.png cannot be read"):
+        score("panoptic", found, truth)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda file: file.pop("categories"), "no categories"),
+        (lambda file: file["categories"][0].pop("isthing"), r"categories\[0\]: isthing is missing"),
+        (lambda file: file["categories"].append(file["categories"][0]), r"categories\[2\]: the id 200"),
+        (lambda file: file["annotations"][0]["segments_info"][0].update(iscrowd=3), "iscrowd = 3"),
+    ],
+)
+def test_wrong_panoptic_ground_truth_is_named(tmp_path: Path, edit: Change, message: str) -> None:
+    found, truth = panoptic_files(tmp_path)
+    change(truth, edit)
+    with pytest.raises(ScoreFileError, match=message):
+        score("panoptic", found, truth)
+
+
+def run_command(*arguments: object) -> str:
+    app = typer.Typer()
+    app.command()(command)
+    outcome = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert outcome.exit_code == 0, outcome.output
+    return outcome.stdout
+
+
+def test_help_lists_every_task() -> None:
+    text = run_command("--help")
+    assert all(task in text for task in TASKS)
+
+
+def test_the_table_shows_every_number_and_json_holds_them(files: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = ("instance", "--predictions", files[0], "--ground-truth", files[1], "--iou", "bbox")
+    table, answer = run_command(*arguments), json.loads(run_command(*arguments, "--json"))
+    assert answer["metric"] == "box AP"
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100"} <= answer["details"].keys()
+    for name, value in answer["details"].items():
+        assert f"{name}: " + ("none" if value is None else f"{value:.4f}") in table
+    found, truth = panoptic_files(tmp_path)
+    table = run_command("panoptic", "--predictions", found, "--ground-truth", truth)
+    assert "PQ" in table
+    assert "100.0000 %" in table
+    assert "RQ_st: 100.0000" in table

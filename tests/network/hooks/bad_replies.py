@@ -1,0 +1,61 @@
+"""The bad replies of field-notes 4, made from a good one."""
+
+import json
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+
+KINDS = (
+    "nan", "inf", "shape-4-1", "shape-scalar", "wrong-shape", "missing-key", "extra-key", "garbage-bytes",
+    "pickled-dtype", "int64", "complex", "header-1e11", "examples-1e9", "examples-nan", "examples-0",
+    "other-client", "other-round", "huge-norm",
+)  # fmt: skip
+
+OVERSIZED = "oversized"
+"""24 MB where half a MB is due."""
+
+
+def spoil(reply, kind):
+    """Make a reply bad in place."""
+    if kind.startswith(("examples", "other")):
+        _spoil_text(reply, kind)
+        return
+    updates = reply.array_records["updates"]
+    group = next(iter(updates))
+    array = updates[group]
+    updates[group] = {
+        "nan": lambda: _filled(array, 0x7FC0),
+        "inf": lambda: _filled(array, 0x7F80),
+        "huge-norm": lambda: _filled(array, 0x5015),
+        "shape-4-1": lambda: Array(np.zeros((4, 1), dtype=np.uint16)),
+        "shape-scalar": lambda: Array(np.zeros((), dtype=np.uint16)),
+        "wrong-shape": lambda: Array(np.zeros(array.shape[0] + 1, dtype=np.uint16)),
+        "missing-key": lambda: array,
+        "extra-key": lambda: array,
+        "garbage-bytes": lambda: Array(array.dtype, array.shape, array.stype, b"\x00garbage" * 100),
+        "pickled-dtype": lambda: Array("object", array.shape, array.stype, array.data),
+        "int64": lambda: Array(np.zeros(array.shape, dtype=np.int64)),
+        "complex": lambda: Array(np.zeros(array.shape, dtype=np.complex64)),
+        "header-1e11": lambda: Array(array.dtype, (100_000_000_000,), array.stype, array.data[:4096]),
+        OVERSIZED: lambda: Array(np.random.default_rng(0).integers(0, 2**16, 12_000_000, dtype=np.uint16)),
+    }[kind]()
+    if kind == "missing-key":
+        reply["updates"] = ArrayRecord({name: value for name, value in updates.items() if name != group})
+    if kind == "extra-key":
+        reply["updates"] = ArrayRecord({**updates, "encoder.of.somebody": array})
+
+
+def _filled(array, bits):
+    return Array(np.full(array.shape, bits, dtype=np.uint16))
+
+
+def _spoil_text(reply, kind):
+    record = reply.config_records["message"]
+    report = json.loads(record["json"])
+    if kind == "other-client":
+        report["client"] = "two" if report["client"] != "two" else "one"
+    elif kind == "other-round":
+        report["round"] += 7
+    else:
+        report["train_examples"] = {"examples-1e9": 10**9, "examples-nan": float("nan"), "examples-0": 0}[kind]
+    record["json"] = json.dumps(report)

@@ -1,0 +1,185 @@
+"""What must not get in: bad replies over the wire, strangers, false names, revoked keys, secrets in logs."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from bad_replies import KINDS, OVERSIZED
+from federation import Federation
+from safetensors.numpy import load_file
+
+from fmtl.network.certificates import CertificateFiles, make_authority
+from fmtl.network.coordinator_folder import allow_site, local_endpoint, read_settings, revoke_site
+from fmtl.network.errors import NetworkSetupError
+from fmtl.network.site_keys import make_site_key
+
+ALL = (*KINDS, OVERSIZED)
+PAIRS = [ALL[i : i + 2] for i in range(0, len(ALL), 2)]
+ROUNDS = len(PAIRS) + 2
+REASONS = {
+    "nan": "NaN, infinite or overflowing",
+    "inf": "NaN, infinite or overflowing",
+    "shape-4-1": "shape is (4, 1)",
+    "shape-scalar": "shape is ()",
+    "wrong-shape": "shape is (",
+    "missing-key": "updates lack the groups",
+    "extra-key": "were not asked for",
+    "garbage-bytes": "not an array in npy format",
+    "pickled-dtype": "dtype is 'object'",
+    "int64": "dtype is 'int64'",
+    "complex": "dtype is 'complex64'",
+    "header-1e11": "shape is (100000000000,)",
+    "examples-1e9": "train_examples",
+    "examples-nan": "train_examples",
+    "examples-0": "train_examples",
+    "other-client": "reply is signed",
+    "other-round": "expected round",
+    "huge-norm": "max-update-norm",
+    OVERSIZED: "refused before it was taken",
+}
+
+
+@pytest.fixture(scope="module")
+def history(running: Federation) -> Iterator[list[dict[str, Any]]]:
+    """A run in which two of three clients send something bad in every round but the first; in the last, one of them
+    has been shut out. A stranger, and a site that says it is somebody else, try to take part from the start.
+    """
+    running.forget()
+    for place, client in enumerate(("two", "three")):
+        steps = {f"round_{2 + i}": {"reply": pair[place]} for i, pair in enumerate(PAIRS) if place < len(pair)}
+        running.plan(client, **steps)
+    entry = running.rehearsal.scenario.clients[0]
+    running.rehearsal.make_site(entry.model_copy(update={"name": "stranger"}), allowed=False)
+    running.start_site("stranger")
+    file = running.add_site(entry.model_copy(update={"name": "liar"}))
+    content = yaml.safe_load(file.read_text())
+    content["client"]["name"] = "one"
+    file.write_text(yaml.safe_dump(content))
+    running.start_site("liar")
+    _start_outsiders(running)
+    running.wait(lambda: "SuperNode ID" in running.site_log("liar"), "the liar is connected")
+    run_id = running.submit(
+        "doors", num_server_rounds=ROUNDS, quorum=0.3, evaluate_every=ROUNDS, enrolment_timeout=60.0
+    )
+    running.wait_for_event("doors", "asked", ROUNDS - 1, 900)
+    revoke_site(running.rehearsal.coordinator.path, "three")
+    result = running.follow(run_id, "doors")
+    assert result["status"] == "completed"
+    yield running.history("doors")
+    for name in ("stranger", "liar", "foreign", "early", "three"):
+        running.remove_site(name)
+    _give_a_new_key(running, "three")
+    running.start_site("three")
+
+
+def _give_a_new_key(running: Federation, name: str) -> None:
+    """Let a site that was shut out take part again: Flower takes no key twice, so it needs another one."""
+    place = running.rehearsal.site_file(name).parent
+    for suffix in ("key", "pub"):
+        (place / f"{name}.{suffix}").unlink()
+    allow_site(running.rehearsal.coordinator.path, make_site_key(place, name).public)
+    running.wait_for_registration(name)
+
+
+def _start_outsiders(running: Federation) -> None:
+    """Start a site that trusts another authority, and one whose clock is an hour ahead."""
+    entry = running.rehearsal.scenario.clients[0]
+    other = CertificateFiles(running.place / "other-authority")
+    make_authority(other, "another coordinator")
+    file = running.add_site(entry.model_copy(update={"name": "foreign"}))
+    file.with_name("ca.crt").write_bytes(other.authority.read_bytes())
+    running.start_site("foreign")
+    running.add_site(entry.model_copy(update={"name": "early"}))
+    clock = running.plans / "clock-of-early"
+    clock.write_text("3600")
+    running.start_site("early", FMTL_TEST_CLOCK=str(clock))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_bad_reply_is_set_aside_and_named(history: list[dict[str, Any]], kind: str) -> None:
+    number, place = divmod(ALL.index(kind), 2)
+    line, client = history[1 + number], ("two", "three")[place]
+    assert REASONS[kind] in line["set_aside"][client]
+    assert client not in line["participants"]
+    assert "one" in line["participants"]
+    assert not line["skipped"]
+
+
+def test_models_stay_finite(running: Federation, history: list[dict[str, Any]]) -> None:
+    newest = sorted((running.folder("doors") / "checkpoints").iterdir())[-1]
+    for name, array in load_file(newest / "arrays.safetensors").items():
+        assert np.isfinite(array).all(), name
+
+
+def test_a_revoked_site_is_shut_out_and_the_run_goes_on(running: Federation, history: list[dict[str, Any]]) -> None:
+    assert "three" not in history[ROUNDS - 1]["participants"]
+    assert {"one", "two"} <= set(history[ROUNDS - 1]["participants"])
+    assert "Site three may no longer take part." in running.rehearsal.log("coordinator")
+
+
+def test_a_key_that_nobody_registered_ends_the_site_with_what_to_do(
+    running: Federation, history: list[dict[str, Any]]
+) -> None:
+    assert running.rehearsal.processes["stranger"].wait(120) != 0
+    assert "the coordinator does not know the key of this site" in running.rehearsal.log("stranger")
+    assert "stranger.pub" in running.rehearsal.log("stranger")
+
+
+def test_a_site_with_another_authority_ends_with_what_to_do(running: Federation, history: list[dict[str, Any]]) -> None:
+    assert running.rehearsal.processes["foreign"].wait(120) != 0
+    assert "is not the coordinator of" in running.rehearsal.log("foreign")
+
+
+def test_a_site_whose_clock_is_wrong_ends_with_what_to_do(running: Federation, history: list[dict[str, Any]]) -> None:
+    assert running.rehearsal.processes["early"].wait(120) != 0
+    said = running.rehearsal.log("early")
+    assert re.search("this machine.s clock is 36[0-9][0-9] seconds ahead of the coordinator.s", said)
+    assert "NTP" in said
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/fleet/pull-messages", "/v1/control/start-run"])
+def test_plain_http_gets_no_answer(running: Federation, path: str) -> None:
+    endpoint = local_endpoint(read_settings(running.rehearsal.coordinator))
+    with contextlib.closing(http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=10)) as connection:
+        connection.request("POST", path, b"")
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            connection.getresponse()
+
+
+def test_a_site_that_says_it_is_another_is_refused_and_named(history: list[dict[str, Any]]) -> None:
+    reasons = [reason for line in history for who, reason in line["set_aside"].items() if who.startswith("node ")]
+    assert any("its key belongs to site 'liar'" in reason for reason in reasons)
+    assert "one" in history[0]["participants"]
+
+
+def test_no_secret_is_in_any_log_or_run_folder(running: Federation, history: list[dict[str, Any]]) -> None:
+    keys = list(running.rehearsal.folder.rglob("*.key"))
+    assert len(keys) >= 5
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in keys)
+    lines = [line for path in keys for line in path.read_bytes().splitlines() if line and b"-----" not in line]
+    # The first line of an OpenSSH key names its kind; it is the same in all keys and no secret.
+    secrets = {line for line in lines if lines.count(line) == 1}
+    assert len(secrets) >= 2 * len(keys)
+    for path in running.rehearsal.folder.rglob("*"):
+        if path.is_file() and path.suffix != ".key":
+            content = path.read_bytes()
+            assert not any(secret in content for secret in secrets), path
+
+
+def test_the_result_names_only_clients_that_may_take_part(running: Federation, history: list[dict[str, Any]]) -> None:
+    result = json.loads((running.folder("doors") / "result.json").read_text())
+    assert set(result["clients"]) == {"one", "two", "three"}
+
+
+def test_no_run_is_started_under_a_name_that_is_a_path(running: Federation) -> None:
+    for name in ("../outside", "/tmp/outside", "..", "a/b", ".hidden"):
+        with pytest.raises(NetworkSetupError, match="expected the name of a folder"):
+            running.submit(name)
