@@ -66,9 +66,17 @@ def _uses(process: Path, needle: bytes) -> bool:
     try:
         if needle in process.joinpath("environ").read_bytes() or needle in process.joinpath("cmdline").read_bytes():
             return True
-        return any(needle in os.fsencode(os.readlink(link)) for link in process.joinpath("fd").iterdir())
+        links = list(process.joinpath("fd").iterdir())
     except OSError:  # it has just ended, or belongs to somebody else
         return False
+    return any(needle in _target(link) for link in links)
+
+
+def _target(link: Path) -> bytes:
+    try:
+        return os.fsencode(os.readlink(link))
+    except OSError:  # that one file was closed since the listing; the others still count
+        return b""
 
 
 def end_all(home: Path) -> None:

@@ -24,7 +24,7 @@ from server_app.run_folder import RunFolder
 ROOT = Path(__file__).parents[2]
 SWEEP = f"""
 scenario = "{ROOT / "tests/support/tiny.yaml"}"
-rounds = 3
+rounds = 4
 seeds = [3]
 [[runs]]
 strategy = "fedavg"
@@ -56,7 +56,7 @@ def worker_of(process: subprocess.Popen[str]) -> int:
 def runs_no_more(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 

@@ -15,10 +15,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from server_app.run_folder import RunFolder
+from tests.support.small_flower_app import opened_files, pids
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = ROOT / "tests/support/tiny.yaml"
-ROUNDS = 3
+ROUNDS = 4
 SETTINGS = {"warmup-epochs": 0, "encoder-learning-rate": 0.001, "decoder-learning-rate": 0.001, "schedule": "constant"}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the server's process in /proc")
@@ -45,16 +46,7 @@ def _fmtl(*arguments: str) -> subprocess.Popen[str]:
 
 def _server_pid(run: Path) -> int:
     """The process that holds the run folder's lock open: the server, in the simulation's driver."""
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            handles = [os.readlink(handle) for handle in (entry / "fd").iterdir()]
-        except OSError:
-            continue
-        if str(run / "lock") in handles:
-            return int(entry.name)
-    raise AssertionError("no process holds the run folder's lock")
+    return next(pid for pid in pids() if str(run / "lock") in opened_files(pid))
 
 
 def _arrays(folder: Path) -> dict[str, np.ndarray]:

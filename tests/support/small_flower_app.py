@@ -139,6 +139,21 @@ def uses(pid: int, folder: Path) -> bool:
     try:
         if needle in base.joinpath("environ").read_bytes() or needle in base.joinpath("cmdline").read_bytes():
             return True
-        return any(needle in os.fsencode(os.readlink(entry)) for entry in base.joinpath("fd").iterdir())
     except OSError:
         return False
+    return any(needle in os.fsencode(name) for name in opened_files(pid))
+
+
+def opened_files(pid: int) -> list[str]:
+    """Names of a process's open files; none for one that has ended. What it closes meanwhile is left out."""
+    found = []
+    try:
+        links = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return []
+    for link in links:
+        try:
+            found.append(os.readlink(link))
+        except OSError:
+            continue
+    return found
