@@ -353,7 +353,7 @@ class PersonalizedStrategy(Strategy):
         record, client = self.record, report.client
         record.participants.append(client)
         if (lost := self.roster.lost_state(client, report.restored_round)) is not None:
-            record.notes[client] = lost
+            record.note(client, lost)
             log(logging.WARNING, "round %s: %s: %s", record.round, client, lost)
         if not record.final:
             self.roster.last_rounds[client] = record.round

@@ -35,7 +35,7 @@ from fmtl_strategies.contract.messages import (
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.wire import WireError, decode_flat
-from fmtl_strategies.exchange import send_and_collect
+from fmtl_strategies.exchange import Patience, send_and_collect
 from fmtl_strategies.pools import ParameterStore, RowKey
 from fmtl_strategies.roster import Roster, RosterError
 
@@ -77,7 +77,7 @@ def exchange(
         for node, (message_type, text) in sorted(bodies.items())
     ]
     metadata = [(message.metadata.dst_node_id, message.metadata) for message in messages]
-    collected = send_and_collect(grid, messages, timeout_seconds, profiles=profiles)
+    collected = send_and_collect(grid, messages, Patience(timeout_seconds), profiles=profiles)
     replies = {reply.metadata.reply_to_message_id: reply for reply in collected}
     return {node: replies.get(sent.message_id) for node, sent in metadata}
 

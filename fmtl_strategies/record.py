@@ -15,7 +15,7 @@ class RoundRecord:
         round: number of the round, from 1.
         participants: clients whose updates were aggregated, or who trained under a strategy that shares nothing.
         set_aside: reason by client (or `node <id>`) of every reply that was not used.
-        notes: what is worth knowing of a client whose reply was used, by client: that it had lost its state, say.
+        notes: what is worth knowing of a client, by client: that it had lost its state, say, or was asked twice.
         skipped: too few good replies: nothing was aggregated.
         losses: mean training loss by client and task; None where it could not be computed.
         evaluated_round: round of the models that `scores` belong to; None where nothing was evaluated.
@@ -39,6 +39,10 @@ class RoundRecord:
     seconds: dict[str, float] = field(default_factory=dict)
     diagnostics: dict[str, float] = field(default_factory=dict)
     final: bool = False
+
+    def note(self, client: str, text: str) -> None:
+        """Add a note about a client to those there are."""
+        self.notes[client] = f"{self.notes[client]}; {text}" if client in self.notes else text
 
     def as_json(self) -> dict[str, object]:
         """Return plain JSON values; seconds rounded to milliseconds."""

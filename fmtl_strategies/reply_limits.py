@@ -23,6 +23,9 @@ from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.superlink.grid.http_grid import HttpGrid
 
+LINK_HEADER = "fmtl-link"
+"""Header in which the link says which process it is (`fmtl.network.link`): another one after every start."""
+
 _LIST_PATH, _PIECE_PATH = "/pull-messages", "/pull-object"
 _MOST_PIECES = 100_000
 _NOTHING = 16
@@ -36,27 +39,38 @@ class ReplyLimits:
 
     Attributes:
         refused: why a reply was refused, by the id of the message it answers.
+        link: which process of the link answered last; empty where it does not say.
     """
 
     def __init__(self) -> None:
         self.refused: dict[str, str] = {}
+        self.link = ""
         self._limits: dict[str, int] = {}
         self._left: dict[str, int] = {}
         self._message_of_piece: dict[str, str] = {}
         self._deadline = math.inf
         self._lock = threading.Lock()
 
-    def expect(self, limits: Mapping[str, int], deadline: float) -> None:
-        """Set what is due.
+    def forget(self, deadline: float) -> None:
+        """Forget earlier messages.
 
         Args:
-            limits: the largest number of bytes of each reply, by the id of the message it answers.
             deadline: time (`time.monotonic`) until which the content of a reply that was announced is waited for.
         """
         with self._lock:
             self._deadline = deadline
-            self.refused, self._limits, self._left = {}, dict(limits), dict(limits)
+            self.refused, self._limits, self._left = {}, {}, {}
             self._message_of_piece = {}
+
+    def expect(self, limits: Mapping[str, int]) -> None:
+        """Add what is due.
+
+        Args:
+            limits: the largest number of bytes of each reply, by the id of the message it answers.
+        """
+        with self._lock:
+            self._limits.update(limits)
+            self._left.update(limits)
 
     def look(self, response: httpx.Response) -> None:
         """Look at an answer of the link whose content has not been read yet.
@@ -67,6 +81,7 @@ class ReplyLimits:
         path = response.request.url.path
         if not response.is_success:
             return
+        self.link = response.headers.get(LINK_HEADER, self.link)
         if path.endswith(_LIST_PATH):
             response.read()
             self._note(PullAppMessagesResponse.FromString(response.content))

@@ -15,6 +15,7 @@ from fmtl_strategies.base import RoundSettings
 from fmtl_strategies.contract.settings import LocalSettings, Precision, Schedule
 from fmtl_strategies.contract.wire import NumberFormat
 from fmtl_strategies.defence import DefenceName, DefenceSettings
+from fmtl_strategies.exchange import Patience
 from fmtl_strategies.in_force import in_force
 from fmtl_strategies.parameters import parameter_text, parse_parameter_text
 from fmtl_strategies.registry import check_sections, is_outside, strategy_class, strategy_names
@@ -42,6 +43,9 @@ class RunConfig(BaseModel):
         upload_format: number format of updates: `bfloat16` or `float32`.
         evaluate_every: score the models after every so many rounds, and after the last.
         round_timeout: deadline of a round, seconds.
+        retries: how often a client is asked again in a round in which its work was lost on the way: its process or its
+            connection ended, or the link was started again.
+        return_timeout: how long a round waits for a client whose connection ended while it was at work, seconds.
         enrolment_timeout: how long a new node may take to say who it is, seconds.
         min_clients: clients that must be enrolled before the first round; 0 for every node that is connected.
         wait_for_clients: how long to wait for them, seconds.
@@ -82,6 +86,8 @@ class RunConfig(BaseModel):
     upload_format: NumberFormat = "bfloat16"
     evaluate_every: int = Field(default=1, ge=1)
     round_timeout: float = Field(default=3600.0, gt=0)
+    retries: int = Field(default=1, ge=0, le=100)
+    return_timeout: float = Field(default=60.0, ge=0)
     enrolment_timeout: float = Field(default=600.0, gt=0)
     min_clients: int = Field(default=0, ge=0)
     wait_for_clients: float = Field(default=600.0, gt=0)
@@ -107,6 +113,10 @@ class RunConfig(BaseModel):
             warmup_epochs=self.warmup_epochs,
             precision=self.precision,
         )
+
+    def patience(self) -> Patience:
+        """Return how long a round waits for replies, and how often it asks again."""
+        return Patience(self.round_timeout, self.retries, self.return_timeout)
 
     def round_settings(self, experiment: str) -> RoundSettings:
         """Return what the strategy needs to run rounds."""

@@ -13,8 +13,9 @@ from typing import Any
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from fmtl_strategies.admission import shortened
 from fmtl_strategies.base import PersonalizedStrategy
-from fmtl_strategies.exchange import send_and_collect
+from fmtl_strategies.exchange import Listener, Patience, send_and_collect
 from server_app.run_folder import RunFolder
 
 
@@ -29,7 +30,7 @@ class ProgressLog:
         self._folder = folder
 
     def exchange(
-        self, strategy: PersonalizedStrategy, grid: Grid, messages: Iterable[Message], timeout_seconds: float
+        self, strategy: PersonalizedStrategy, grid: Grid, messages: Iterable[Message], patience: Patience
     ) -> list[Message]:
         """Send messages and return the replies that come in time.
 
@@ -37,7 +38,7 @@ class ProgressLog:
             strategy: has just made the messages.
             grid: connection to the nodes.
             messages: one for each client.
-            timeout_seconds: deadline of the round.
+            patience: how long to wait for replies, and how often to ask again.
         """
         sent = list(messages)
         record = strategy.record
@@ -57,9 +58,15 @@ class ProgressLog:
             else:
                 self._write("answered", **facts, client=client, seconds=seconds, bytes_up=array_bytes(reply))
 
+        def note_retry(message: Message, reason: str) -> None:
+            client = strategy.asked()[str(message.metadata.message_id)]
+            seconds = round(time.monotonic() - started, 3)
+            self._write("asked again", **facts, client=client, seconds=seconds, reason=shortened(reason))
+            record.note(client, f"asked again after {seconds:.0f} s: {shortened(reason)}")
+
         asked = strategy.roster.present(message.metadata.dst_node_id for message in sent)
         profiles = {node: strategy.roster.profiles[client] for client, node in asked}
-        replies = send_and_collect(grid, sent, timeout_seconds, note, profiles)
+        replies = send_and_collect(grid, sent, patience, Listener(note, note_retry), profiles)
         for client in sorted(set(strategy.asked().values()) - answered):
             self._write("late", **facts, client=client, seconds=round(time.monotonic() - started, 3))
         return replies

@@ -70,7 +70,7 @@ def run_rounds(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, co
         log(logging.INFO, "[ROUND %s/%s]", server_round, config.num_server_rounds)
         _wait_for_quorum(strategy, grid, config)
         messages = strategy.configure_train(server_round, ArrayRecord(), ConfigRecord(), grid)
-        replies = progress_log.exchange(strategy, grid, messages, config.round_timeout)
+        replies = progress_log.exchange(strategy, grid, messages, config.patience())
         try:
             strategy.aggregate_train(server_round, replies)
         except NonFiniteModelError as error:
@@ -91,7 +91,7 @@ def run_rounds(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, co
 def _score(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, config: RunConfig) -> RoundRecord:
     last = config.num_server_rounds
     messages = strategy.configure_evaluate(last, ArrayRecord(), ConfigRecord(), grid)
-    strategy.aggregate_evaluate(last, ProgressLog(folder).exchange(strategy, grid, messages, config.round_timeout))
+    strategy.aggregate_evaluate(last, ProgressLog(folder).exchange(strategy, grid, messages, config.patience()))
     folder.append_history(strategy.record.as_json())
     _log_round(strategy.record)
     return strategy.record

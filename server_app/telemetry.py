@@ -124,5 +124,5 @@ def _progress_scalars(step: int, events: Sequence[Line]) -> Iterator[Scalar]:
         if event["event"] == "answered":
             yield Scalar(f"seconds/{event['client']}/answer", step, event["seconds"])
             yield Scalar(f"bytes/up/{event['client']}", step, event["bytes_up"])
-        elif event["event"] in ("late", "failed"):
+        elif event["event"] in ("late", "failed", "asked again"):
             yield Scalar(f"{event['event']}/{event['client']}", step, 1.0)

@@ -18,6 +18,7 @@ from flwr.app import RecordDict
 
 from client_app.call import Call
 from client_app.resident.frames import FrameError, receive, send
+from fmtl_strategies.contract.messages import PROCESS_ENDED
 
 LOG_VARIABLE = "FMTL_RESIDENT_LOG"
 """Environment variable: file that gets what the resident process prints."""
@@ -55,7 +56,7 @@ def ask(place: Path, call: Call, content: RecordDict) -> RecordDict:
             send(connection, header, content)
             answer, reply = receive(connection)
         except (FrameError, OSError) as error:
-            raise ClientFailedError(f"the client's process ended while it worked on this message ({error})") from error
+            raise ClientFailedError(f"{PROCESS_ENDED} ({error})") from error
     if answer.get("error"):
         raise ClientFailedError(str(answer["error"]))
     return reply

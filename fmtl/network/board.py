@@ -66,6 +66,8 @@ class Board:
             self._begin(event)
         else:
             row = self._row(event["client"])
+            if event["event"] == "asked again":
+                return
             row.state, row.seconds = event["event"], event["seconds"]
             row.bytes_up = event.get("bytes_up")
 

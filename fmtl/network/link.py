@@ -14,7 +14,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -24,6 +26,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LINK_HEADER = b"fmtl-link"
+"""Header of answers to this machine that says which process of the link gave them: the server of a run sees by it that
+the link was started again (`fmtl_strategies.reply_limits`)."""
 
 OPEN_TO_SITES = ("/health", "/v1/fleet/")
 """What other machines may ask for: paths, and beginnings of paths where they end with a slash."""
@@ -61,13 +67,16 @@ class Door:
         self._app = app
         self._own = own
         self._in_memory = _Bytes()
+        self._mark = (LINK_HEADER, f"{time.time_ns():x}-{os.getpid()}".encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 403 (not for this machine), 413 (too large) or 503 (too many)."""
         if scope["type"] == "http" and is_open(str(scope["path"])):
             await self._pass_limited(scope, receive, send)
-        elif scope["type"] == "lifespan" or is_open(str(scope["path"])) or is_from_here(scope, self._own):
+        elif scope["type"] == "lifespan" or is_open(str(scope["path"])):
             await self._app(scope, receive, send)
+        elif is_from_here(scope, self._own):
+            await self._app(scope, receive, partial(_send_marked, send, self._mark))
         elif scope["type"] == "http":
             await _refuse(send, 403, _REFUSAL)
         else:
@@ -166,6 +175,12 @@ def _announced(scope: Scope) -> int:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return 0
+
+
+async def _send_marked(send: Send, mark: tuple[bytes, bytes], message: Message) -> None:
+    if message["type"] == "http.response.start":
+        message = {**message, "headers": [*message.get("headers", ()), mark]}
+    await send(message)
 
 
 async def _refuse(send: Send, status: int, text: bytes) -> None:

@@ -139,7 +139,7 @@ def _event_lines(event: Event) -> Iterator[str]:
 
 
 def _trouble_lines(event: Event) -> Iterator[str]:
-    if event["event"] in ("failed", "late"):
+    if event["event"] in ("failed", "late", "asked again"):
         yield _progress_line(event)
     elif event["event"] == "ended":
         for client, reason in sorted(event["set_aside"].items()):
@@ -162,6 +162,8 @@ def _progress_line(event: Event) -> str:
     who = f"{_where(event)}: {event['client']}"
     if event["event"] == "answered":
         return f"{who} answered after {event['seconds']:.1f} s, {format_bytes(event['bytes_up'])}"
+    if event["event"] == "asked again":
+        return f"{who} asked again after {event['seconds']:.1f} s: {event['reason']}"
     if event["event"] == "failed":
         return f"{who} failed after {event['seconds']:.1f} s: {event['reason']}"
     return f"{who} is late: no answer after {event['seconds']:.0f} s"

@@ -29,6 +29,9 @@ ANCHORS_RECORD = "anchors"
 UPDATES_RECORD = "updates"
 MAX_TEXT_BYTES = 8_000_000
 
+PROCESS_ENDED = "the client's process ended while it worked on this message"
+"""Reason a site gives where its work was cut off from outside (killed, out of memory): asking again may help."""
+
 FiniteFloat = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]
 
 

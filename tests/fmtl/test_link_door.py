@@ -11,6 +11,7 @@ import pytest
 
 from fmtl.network import link as door
 from fmtl.network.link import LARGEST_REQUEST, Door, is_from_here, is_open
+from fmtl_strategies.reply_limits import LINK_HEADER
 
 SITE, HERE = ("192.0.2.7", 50000), ("198.51.100.1", 8000)
 
@@ -73,6 +74,30 @@ def test_a_link_on_one_address_takes_requests_from_it_as_its_own() -> None:
 def test_nothing_else_passes_for_this_machine(client: str) -> None:
     assert not is_from_here({"client": (client, 1), "server": HERE}, own=HERE[0])
     assert not is_from_here({"client": (client, 1)})
+
+
+def test_answers_say_which_process_of_the_link_gave_them_to_the_coordinators_machine_only() -> None:
+    def marks(door_of_link: Door, path: str, client: tuple[str, int]) -> list[bytes]:
+        started: list[Any] = []
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            started.append(message)
+
+        async def receive() -> MutableMapping[str, Any]:
+            return {"type": "http.request"}
+
+        asyncio.run(door_of_link({"type": "http", "path": path, "client": client, "server": HERE}, receive, send))
+        return [value for name, value in started[0]["headers"] if name.decode() == LINK_HEADER]
+
+    async def link(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
+
+    first, second, runtime = Door(link), Door(link), "/v1/runtime/pull-messages"
+    own = ("127.0.0.1", 50000)
+    (mark,) = marks(first, runtime, own)
+    assert marks(first, runtime, own) == [mark]
+    assert marks(second, runtime, own) != [mark]
+    assert marks(first, "/v1/fleet/pull-messages", SITE) == []
 
 
 def test_web_sockets_are_refused_too() -> None:

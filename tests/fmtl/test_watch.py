@@ -135,6 +135,16 @@ def test_lines_come_once_and_in_the_order_of_rounds(tmp_path: Path) -> None:
     assert shown[6:8] == ["scores after round 1: a: depth 0.5", "round 2: a: its state is lost"]
 
 
+def test_client_that_is_asked_again_is_at_work_and_said_so(tmp_path: Path) -> None:
+    again = {**_failed("b", "the client's process ended"), "event": "asked again"}
+    board = _board(_asked(1, ["a", "b"]), again)
+    assert _rows(board)["b"][0] == "training"
+    run, shown = tmp_path / "run", list[str]()
+    _write(run, "progress.jsonl", _asked(1, ["a", "b"]), again)
+    LineDisplay(shown.append).show(RunWatch(run))
+    assert shown[1] == "round 1: b asked again after 3.0 s: the client's process ended"
+
+
 def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     run = tmp_path / "run"
     text = json.dumps(_asked(1, ["a"])) + "\n"

@@ -14,13 +14,20 @@ CLIENTS = ("one", "two", "three")
 
 
 def test_killed_link_and_app_change_no_bit(federation: Federation, tmp_path: Path) -> None:
-    # All are at work when the link dies: a message or reply that is on its way just then can be lost (docs/faults.md).
+    # A link that dies while it takes a reply answers it with an error or not at all, and the node drops the reply.
+    lost = federation.place / "lost-replies"
+    federation.stop_site("two")
+    federation.start_site("two", FMTL_TEST_LOSE_REPLIES=str(lost))
     for client in CLIENTS:
         federation.plan(client, round_1={"hold": True})
     run_id = federation.submit("coordinator", num_server_rounds=ROUNDS)
 
     for client in CLIENTS:
         federation.wait_for_call(client, "train 1")
+    lost.touch()
+    federation.plan("two")
+    federation.wait(lambda: lost.read_text() != "", "two's reply is lost")
+    lost.unlink()
     killed = federation.kill("flower-superlink")
     federation.wait(lambda: "the link ended with status -9" in federation.rehearsal.log("coordinator"), "a sentence")
     federation.wait(lambda: federation.processes("flower-superlink") not in ([], [killed]), "a new link")
@@ -28,7 +35,9 @@ def test_killed_link_and_app_change_no_bit(federation: Federation, tmp_path: Pat
         federation.plan(client, **({"round_2": {"sleep": 20}} if client == "one" else {}))
 
     federation.wait_for_call("one", "train 2")
-    assert federation.history("coordinator")[0]["participants"] == ["one", "three", "two"]
+    first = federation.history("coordinator")[0]
+    assert first["participants"] == ["one", "three", "two"]
+    assert all("the link was started again" in first["notes"][client] for client in CLIENTS)
     federation.kill("flwr-serverapp")
     with pytest.raises(RunEndedBadlyError, match="fmtl server resume"):
         federation.follow(run_id, "coordinator")
@@ -38,5 +47,6 @@ def test_killed_link_and_app_change_no_bit(federation: Federation, tmp_path: Pat
     assert result["status"] == "completed"
     history = federation.history("coordinator")
     assert [line["round"] for line in history] == [1, 2, 3, 3]
-    assert all(not line["set_aside"] and not line["notes"] for line in history)
+    assert not any(line["set_aside"] for line in history)
+    assert all(not line["notes"] for line in history[1:])
     assert_equal(federation.arrays("coordinator", ROUNDS), run_apart(tmp_path / "undisturbed", ROUNDS))

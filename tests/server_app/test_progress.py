@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fmtl import toy_federation as toy
-from fmtl_strategies.contract.messages import Instruction
+from fmtl_strategies.contract.messages import PROCESS_ENDED, Instruction
+from fmtl_strategies.exchange import Patience
 from fmtl_strategies.fedper import FedPer
 from server_app.config import RunConfigError, parse_run_config, read_known_sites
 from server_app.progress import ProgressLog
@@ -32,7 +33,7 @@ def test_every_answer_is_written_down_when_it_comes_and_every_failure_with_its_r
     strategy, grid = FedPer(toy.settings()), federation.grid()
     log = ProgressLog(_folder(tmp_path))
     messages = strategy.configure_train(1, None, None, grid)  # type: ignore[arg-type]
-    replies = log.exchange(strategy, grid, messages, 5.0)
+    replies = log.exchange(strategy, grid, messages, Patience(5.0))
     strategy.aggregate_train(1, replies)
     lines = _lines(tmp_path)
     assert [line["event"] for line in lines][0] == "asked"
@@ -55,9 +56,29 @@ def test_client_without_an_answer_is_late(tmp_path: Path) -> None:
         return [*ids, "never-answered"]
 
     grid.push_messages = push_all_but_one  # type: ignore[method-assign]
-    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, 0.3)
+    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, Patience(0.3))
     assert len(replies) == 1
     assert [(line["event"], line["client"]) for line in _lines(tmp_path)[1:]] == [("answered", "a"), ("late", "b")]
+
+
+def test_client_whose_process_ended_is_asked_again_and_takes_part(tmp_path: Path) -> None:
+    ended = [RuntimeError(f"{PROCESS_ENDED} (killed)")]
+
+    def die_once(body: Any, instruction: Instruction) -> Any:
+        if ended:
+            raise ended.pop()
+        return body
+
+    federation = toy.ToyFederation([toy.profile("a", ["semseg"]), toy.profile("b", ["depth"])], spoil={"b": die_once})
+    strategy, grid = FedPer(toy.settings()), federation.grid()
+    messages = strategy.configure_train(1, None, None, grid)  # type: ignore[arg-type]
+    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, Patience(5.0, retries=1))
+    strategy.aggregate_train(1, replies)
+    assert strategy.record.participants == ["a", "b"]
+    assert strategy.record.set_aside == {}
+    assert strategy.record.notes == {"b": f"asked again after 0 s: {PROCESS_ENDED}"}
+    events = [(line["event"], line.get("client")) for line in _lines(tmp_path)]
+    assert events == [("asked", None), ("answered", "a"), ("asked again", "b"), ("answered", "b")]
 
 
 def test_client_that_lost_its_state_is_noted_and_only_it() -> None:

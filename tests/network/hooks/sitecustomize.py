@@ -7,7 +7,8 @@ plan says so. What it has been asked is appended to `<client>.calls`, a line for
 FMTL_TEST_CLOCK: a file with the seconds by which the clock of the site is ahead, none where it is not there; read at
 every look at the clock. FMTL_TEST_REPLAY: before every reply the node posts the one before again, with the same
 signature, and appends a line to this file: which reply it was, and what the link answered. FMTL_TEST_NO_HEARTBEATS:
-while this file is there, the node's signs of life are answered as by a link whose disk is full.
+while this file is there, the node's signs of life are answered as by a link whose disk is full. FMTL_TEST_LOSE_REPLIES:
+so are its replies; the node drops a reply then. Each that is lost is a line in the file.
 """
 
 import json
@@ -135,6 +136,19 @@ def refuse_heartbeats(module):
     module.Client.send = send_or_refuse
 
 
+def lose_replies(module):
+    send, file = module.Client.send, Path(os.environ["FMTL_TEST_LOSE_REPLIES"])
+
+    def send_or_lose(self, request, **options):
+        if request.url.path.endswith("push-messages") and file.is_file():
+            with file.open("a") as lines:
+                lines.write("lost\n")
+            return module.Response(500, request=request)
+        return send(self, request, **options)
+
+    module.Client.send = send_or_lose
+
+
 PATCHES = {}
 if "FMTL_TEST_PLANS" in os.environ and "client_app.resident.serving" in sys.orig_argv:
     PATCHES["client_app.handlers"] = follow_plan
@@ -145,6 +159,8 @@ if any(argument.endswith("flower-supernode") for argument in sys.orig_argv):
         PATCHES["httpx"] = post_again
     elif "FMTL_TEST_NO_HEARTBEATS" in os.environ:
         PATCHES["httpx"] = refuse_heartbeats
+    elif "FMTL_TEST_LOSE_REPLIES" in os.environ:
+        PATCHES["httpx"] = lose_replies
 if "FMTL_TEST_CLOCK" in os.environ:
     PATCHES["fmtl.network.site_checks"] = shift_own_clock
 if PATCHES:
