@@ -53,6 +53,7 @@ class RoundSettings:
         evaluate_every: score the models after every so many rounds (and after the last).
         timeout_seconds: deadline of a round, and time to live of its messages.
         enrolment_seconds: how long a new node may take to say who it is.
+        retries: how often a node whose answer was lost on the way is asked again.
         quorum: share of the clients asked whose good replies a round needs to be aggregated.
         max_update_norm: largest norm of a group's update that is believed.
         defence: what is done about updates that may be poisoned.
@@ -66,6 +67,7 @@ class RoundSettings:
     evaluate_every: int = 1
     timeout_seconds: float = 3600.0
     enrolment_seconds: float = 600.0
+    retries: int = 0
     quorum: float = 0.5
     max_update_norm: float = 1e6
     defence: DefenceSettings = DefenceSettings()
@@ -265,6 +267,7 @@ class PersonalizedStrategy(Strategy):
             start_for=self.start_for,
             expected_names=settings.expected_names,
             timeout_seconds=settings.enrolment_seconds,
+            retries=settings.retries,
         )
         enrol(grid, self.roster, self.store, asking)
 

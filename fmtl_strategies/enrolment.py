@@ -52,6 +52,7 @@ class Asking:
         expected_names: which client a node has to be, by node id; None where any node may be any client.
         timeout_seconds: how long an answer may take. A node that was refused, or gave no answer, is asked again after
             ten times as long, so that one dead node delays rounds by a tenth at most.
+        retries: how often a node whose answer was lost on the way is asked again at once.
     """
 
     experiment: str
@@ -60,12 +61,18 @@ class Asking:
     start_for: Callable[[ClientProfile, str], FloatArray | None]
     expected_names: Callable[[], Mapping[int, str] | None]
     timeout_seconds: float
+    retries: int = 0
+
+    @property
+    def patience(self) -> Patience:
+        """How long answers are waited for. A node that went away is not: it is asked anew once it is back."""
+        return Patience(self.timeout_seconds, self.retries)
 
 
 def exchange(
     grid: Grid,
     bodies: Mapping[int, tuple[str, BaseModel]],
-    timeout_seconds: float,
+    patience: Patience,
     profiles: Mapping[int, ClientProfile] | None = None,
 ) -> dict[int, Message | None]:
     """Send one message to each node and return the replies by node, None where none came.
@@ -73,11 +80,11 @@ def exchange(
     Replies are matched by message id: an error reply for a lost node is signed by the link, not by the node.
     """
     messages = [
-        Message(to_records(text), node, message_type, ttl=timeout_seconds)
+        Message(to_records(text), node, message_type, ttl=patience.timeout_seconds)
         for node, (message_type, text) in sorted(bodies.items())
     ]
     metadata = [(message.metadata.dst_node_id, message.metadata) for message in messages]
-    collected = send_and_collect(grid, messages, Patience(timeout_seconds), profiles=profiles)
+    collected = send_and_collect(grid, messages, patience, profiles=profiles)
     replies = {reply.metadata.reply_to_message_id: reply for reply in collected}
     return {node: replies.get(sent.message_id) for node, sent in metadata}
 
@@ -96,7 +103,7 @@ def enrol(grid: Grid, roster: Roster, store: ParameterStore, asking: Asking) -> 
     if not strangers:
         return
     question = Question(experiment=asking.experiment, settings=asking.settings)
-    replies = exchange(grid, dict.fromkeys(strangers, (MessageType.QUERY, question)), asking.timeout_seconds)
+    replies = exchange(grid, dict.fromkeys(strangers, (MessageType.QUERY, question)), asking.patience)
     answers: dict[int, ClientProfile] = {}
     names = asking.expected_names()
     for node, reply in replies.items():
@@ -157,7 +164,7 @@ def _give_starts(
                 )
                 for node, groups in requests.items()
             },
-            asking.timeout_seconds,
+            asking.patience,
             waiting,
         )
         for node, groups in requests.items():

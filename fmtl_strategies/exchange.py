@@ -23,10 +23,19 @@ POLL_SECONDS = 0.1
 LONGEST_POLL_SECONDS = 0.5
 """Pause between two looks for replies: short at first, for in a simulation replies come fast, then longer."""
 
+LOOK_SECONDS = 5.0
+"""Pause between two looks at whether nodes were connected anew."""
+
+CONNECTED_ANEW = "the client's node was connected anew"
+"""Reason for asking a client again whose node has ended and come back between two looks for its reply."""
+
 LINK_RESTARTED = "the link was started again"
 """Reason for asking again everybody who has not answered: a reply that was on its way just then may be gone."""
 
 _NOT_FOUND = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE)
+
+_LOSSES = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED, *_NOT_FOUND)
+"""Errors that Flower gives where a node is away, its app was killed, or a reply was announced and is not there."""
 
 _SLACK = 1 << 20
 """Bytes of a reply beside its text and values: names, headers, lists of pieces."""
@@ -79,8 +88,8 @@ def why_lost(reply: Message) -> str | None:
     if not reply.has_error():
         return None
     reason = str(reply.error.reason or "")
-    if reply.error.code in (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED):
-        return reason or "the client's node is away"
+    if reply.error.code in _LOSSES:
+        return reason or "the reply is lost"
     return PROCESS_ENDED if PROCESS_ENDED in reason else None
 
 
@@ -157,12 +166,15 @@ class _Exchange:
         self._first_of: dict[str, str] = {}
         self._tries: Counter[str] = Counter()
         self._lost: dict[str, _Lost] = {}
+        self._activated: dict[int, str] = {}
+        self._looked = time.monotonic()
         self._replies: list[Message] = []
 
     def send(self, messages: list[Message]) -> None:
         """Send messages for the first time."""
         if self._limits is not None:
             self._limits.forget(self.deadline)
+        self._activated = self._activations()
         for identity, message in self._push(messages):
             self.waiting[identity] = message
             self._first_of[identity] = identity
@@ -188,8 +200,9 @@ class _Exchange:
         if self._limits is not None and self._limits.link != self._link:
             earlier, self._link = self._link, self._limits.link
             if earlier and self._patience.retries > 0:
-                for first in [identity for identity in self.waiting if identity not in self._lost]:
+                for first in self.waiting.keys() - self._lost:
                     self._repeat(first, LINK_RESTARTED)
+        self._look_at_nodes()
         present = set(self._grid.get_node_ids()) if self._lost else set()
         for first, lost in list(self._lost.items()):
             if self.waiting[first].metadata.dst_node_id in present:
@@ -208,9 +221,30 @@ class _Exchange:
         self._lost = {}
         return self._replies
 
+    def _look_at_nodes(self) -> None:
+        """Ask those again whose node ended and came back so soon that Flower has never called it away."""
+        if self._patience.retries == 0 or time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        now, self._looked = self._activations(), time.monotonic()
+        for first in self.waiting.keys() - self._lost:
+            node = self.waiting[first].metadata.dst_node_id
+            if node not in now or now[node] == self._activated.get(node):
+                continue
+            self._activated[node] = now[node]
+            if self._tries[first] < self._patience.retries:
+                self._tries[first] += 1
+                self._repeat(first, CONNECTED_ANEW)
+
+    def _activations(self) -> dict[int, str]:
+        """Return when each connected node was connected, by id; nobody needs to know where nobody is asked again."""
+        if self._patience.retries == 0:
+            return {}
+        return {info.node_id: info.last_activated_at for info in self._grid.get_nodes()}
+
     def _push(self, messages: list[Message]) -> list[tuple[str, Message]]:
-        # A message that Flower could not take has no id, and gets no reply.
-        sent = [(i, message) for i, message in zip(self._grid.push_messages(messages), messages, strict=False) if i]
+        taken = set(self._grid.push_messages(messages))
+        # A message that Flower could not take gets no reply.
+        sent = [(message.metadata.message_id, message) for message in messages if message.metadata.message_id in taken]
         self._sent.update(sent)
         if self._limits is not None:
             self._limits.expect(
@@ -222,7 +256,9 @@ class _Exchange:
         others = any(self._first_of[identity] == first for identity in self._sent)
         reason = why_lost(reply)
         if expired:
-            if not others:
+            if first in self._lost:
+                self._finish(first, self._lost.pop(first).reply)
+            elif not others:
                 self.waiting.pop(first)
         elif reason is None:
             self._lost.pop(first, None)

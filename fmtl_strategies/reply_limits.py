@@ -47,6 +47,7 @@ class ReplyLimits:
         self.link = ""
         self._limits: dict[str, int] = {}
         self._left: dict[str, int] = {}
+        self._taken: dict[tuple[str, str], int] = {}
         self._message_of_piece: dict[str, str] = {}
         self._deadline = math.inf
         self._lock = threading.Lock()
@@ -59,7 +60,7 @@ class ReplyLimits:
         """
         with self._lock:
             self._deadline = deadline
-            self.refused, self._limits, self._left = {}, {}, {}
+            self.refused, self._limits, self._left, self._taken = {}, {}, {}, {}
             self._message_of_piece = {}
 
     def expect(self, limits: Mapping[str, int]) -> None:
@@ -99,7 +100,7 @@ class ReplyLimits:
         for reply in replies:
             answered = reply.metadata.reply_to_message_id
             if answered in self.refused and answered in sent:
-                yield Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, self.refused[answered]), reply_to=sent[answered])
+                yield Message(Error(ErrorCode.UNKNOWN, self.refused[answered]), reply_to=sent[answered])
             else:
                 yield reply
 
@@ -115,9 +116,11 @@ class ReplyLimits:
     def _take(self, piece: str, size: int) -> None:
         answered = self._message_of_piece.get(piece, "")
         if answered not in self._limits:
-            return
+            raise ObjectPullError(piece, "this belongs to no reply that is due")
         with self._lock:
-            self._left[answered] -= size
+            # A piece whose download was cut off comes again, and counts once.
+            self._left[answered] -= size - self._taken.get((answered, piece), 0)
+            self._taken[answered, piece] = size
             if self._left[answered] < 0:
                 self._refuse(answered, f"more than the {self._limits[answered]} bytes")
             elif size <= _NOTHING and time.monotonic() > self._deadline:

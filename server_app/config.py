@@ -127,6 +127,7 @@ class RunConfig(BaseModel):
             evaluate_every=self.evaluate_every,
             timeout_seconds=self.round_timeout,
             enrolment_seconds=self.enrolment_timeout,
+            retries=self.retries,
             quorum=self.quorum,
             max_update_norm=self.max_update_norm,
             defence=DefenceSettings(

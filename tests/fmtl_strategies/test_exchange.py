@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.task_identity import TaskIdentity
 
 from fmtl_strategies import exchange
 from fmtl_strategies.contract.messages import PROCESS_ENDED
-from fmtl_strategies.exchange import LINK_RESTARTED, Listener, Patience, send_and_collect
+from fmtl_strategies.exchange import CONNECTED_ANEW, LINK_RESTARTED, Listener, Patience, send_and_collect
 from fmtl_strategies.reply_limits import ReplyLimits
 
 AWAY = Error(ErrorCode.NODE_UNAVAILABLE, "Node Unavailable")
 CRASHED = Error(ErrorCode.CLIENT_APP_CRASHED, "ClientApp stopped responding.")
+HALF_SENT = Error(ErrorCode.MESSAGE_UNAVAILABLE, "Message Unavailable")
 ENDED = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"<class 'ClientFailedError'>:<'{PROCESS_ENDED} (gone)'>")
 BAD_DATA = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "<class 'ValueError'>:<'no such image'>")
 
@@ -34,11 +36,14 @@ class Link:
         answers: by node; a function is asked at every look.
         present: nodes that are connected.
         sent: all messages, in order.
+        activated: when nodes were connected, by node, where that matters.
+        looks: how often replies were looked for.
     """
 
     answers: dict[int, list[Any]]
     present: set[int] = field(default_factory=set)
     sent: list[Message] = field(default_factory=list)
+    activated: dict[int, str] = field(default_factory=dict)
     looks: int = 0
 
     def __post_init__(self) -> None:
@@ -71,6 +76,9 @@ class Link:
     def get_node_ids(self) -> list[int]:
         return sorted(self.present)
 
+    def get_nodes(self) -> list[NodeInfo]:
+        return [NodeInfo(node_id=node, last_activated_at=self.activated.get(node, "")) for node in self.present]
+
 
 def _ask(
     link: Link, patience: Patience | None = None, on_retry: Callable[[Message, str], None] | None = None
@@ -88,7 +96,7 @@ def _word(reply: Message) -> str:
     return str(reply.content.config_records["answer"]["word"])
 
 
-@pytest.mark.parametrize("loss", [AWAY, CRASHED, ENDED])
+@pytest.mark.parametrize("loss", [AWAY, CRASHED, HALF_SENT, ENDED])
 def test_lost_work_is_asked_for_again_and_its_reply_answers_the_first_message(loss: Error) -> None:
     told: list[tuple[int, str]] = []
     link = Link({1: [_good("one")], 2: [loss, _good("two")]})
@@ -148,6 +156,37 @@ def test_a_loss_just_before_the_deadline_is_reported_as_the_loss_it_is() -> None
     link = Link({1: [AWAY]})
     link.present = {2}
     assert _ask(link, Patience(0.3, retries=1, return_seconds=60))[1].error.reason == AWAY.reason
+
+
+def test_a_node_that_came_back_before_anybody_missed_it_is_asked_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "LOOK_SECONDS", 0.05)
+    told: list[str] = []
+    link = Link({1: [None, lambda: _good("again") if link.looks > 8 else None], 2: [_good("two")]})
+    link.activated = {1: "monday", 2: "monday"}
+
+    def look() -> RecordDict | None:
+        if link.looks == 2:
+            link.activated[1] = "tuesday"
+        return None
+
+    link.answers[1][0] = look
+    replies = _ask(link, on_retry=lambda message, reason: told.append(reason))
+    assert _word(replies[1]) == "again"
+    assert told == [CONNECTED_ANEW]
+
+
+def test_a_first_message_that_expires_while_a_loss_is_waited_out_ends_in_that_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Two copies are out after the link was started again; the second tells of the node's loss, the first expires.
+    link = Link({1: [lambda: HALF_SENT if link.looks > 5 else None, AWAY]})
+    link.present = {2}
+    limits = Limits(link)
+    monkeypatch.setattr(exchange, "limits_of", lambda grid: limits)
+    message = Message(RecordDict(), 1, "train", ttl=0.5)
+    grid: Any = link
+    (reply,) = send_and_collect(grid, [message], Patience(3, retries=1, return_seconds=60))
+    assert reply.error.code == ErrorCode.NODE_UNAVAILABLE
 
 
 class Limits(ReplyLimits):

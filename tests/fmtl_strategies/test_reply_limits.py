@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -12,11 +12,13 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedResponse, ObjectTree, P
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import Metadata as MetadataProto
 from flwr.proto.runtime_pb2 import PullAppMessagesResponse, PushAppMessagesRequest, PushAppMessagesResponse
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from fmtl_strategies.exchange import Patience, largest_reply, send_and_collect
+from fmtl_strategies.reply_limits import ReplyLimits
 
 LARGE = 200_000_000
 
@@ -105,3 +107,39 @@ def test_content_that_never_comes_is_waited_for_until_the_deadline_only() -> Non
     assert 1.5 <= time.monotonic() - started < 15
     assert len(link.read) > 1
     assert reply.error.reason == "the reply was announced, but its content did not come before the deadline"
+
+
+def _taking(limit: int) -> tuple[ReplyLimits, Callable[[str, int], None]]:
+    """Limits of one reply of the pieces "a" and "b", and what takes a piece."""
+    limits = ReplyLimits()
+    limits.forget(time.monotonic() + 60)
+    limits.expect({"question": limit})
+    tree = ObjectTree(object_id="a", children=[ObjectTree(object_id="b")])
+    listed = MessageProto(metadata=MetadataProto(message_id="reply", reply_to_message_id="question"))
+    answer = PullAppMessagesResponse(messages_list=[listed], message_object_trees=[tree])
+
+    def look(path: str, question: bytes, size: int, content: bytes = b"") -> None:
+        request = httpx.Request("POST", f"http://link/v1/runtime/{path}", content=question)
+        response = httpx.Response(200, headers={"content-length": str(size)}, content=content, request=request)
+        response.headers["content-length"] = str(size)
+        limits.look(response)
+
+    content = answer.SerializeToString()
+    look("pull-messages", b"", len(content), content)
+    return limits, lambda piece, size: look("pull-object", PullObjectRequest(object_id=piece).SerializeToString(), size)
+
+
+def test_a_piece_that_is_taken_again_counts_once() -> None:
+    limits, take = _taking(1000)
+    for _ in range(3):
+        take("a", 600)
+    take("b", 400)
+    assert limits.refused == {}
+    with pytest.raises(ObjectPullError, match="1000 bytes"):
+        take("b", 401)
+
+
+def test_a_piece_of_no_reply_that_is_due_is_refused() -> None:
+    _, take = _taking(1000)
+    with pytest.raises(ObjectPullError, match="belongs to no reply that is due"):
+        take("c", 1)
