@@ -29,7 +29,7 @@ from fmtl.simulation.guardian import Guardian
 from fmtl.simulation.interruption import SignalWatch
 from fmtl.simulation.process_tree import ProcessTree
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 _LOOK_EVERY = 2.0
 """Seconds between two looks at the site keys and the certificates."""
 

@@ -98,6 +98,7 @@ def check_coordinator(coordinator: Endpoint, authority: Path, show: Callable[[st
         coordinator.host, coordinator.port, timeout=_CONNECT_SECONDS, context=context
     )
     try:
+        asked_at = datetime.now(UTC)
         connection.request("GET", "/health")
         response = connection.getresponse()
         response.read()
@@ -128,14 +129,17 @@ def check_coordinator(coordinator: Endpoint, authority: Path, show: Callable[[st
     finally:
         connection.close()
     show(f"coordinator: {coordinator} answers, its certificate is right")
-    _check_clock(response.getheader("date"), show)
+    _check_clock(response.getheader("date"), asked_at, show)
 
 
-def _check_clock(date: str | None, show: Callable[[str], None]) -> None:
+def _check_clock(date: str | None, asked_at: datetime, show: Callable[[str], None]) -> None:
     if date is None:
         show("clock: the coordinator did not say what time it is")
         return
-    difference = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
+    # A slow answer must not look like a clock that is ahead, nor a slow question like one that is behind.
+    theirs = parsedate_to_datetime(date)
+    ahead, behind = (asked_at - theirs).total_seconds(), (theirs - datetime.now(UTC)).total_seconds()
+    difference = ahead if ahead > 0 else min(0.0, -behind)
     if not -MOST_BEHIND < difference < MOST_AHEAD:
         direction = "ahead of" if difference > 0 else "behind"
         raise NetworkSetupError(

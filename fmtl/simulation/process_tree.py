@@ -24,6 +24,7 @@ __all__ = ["ProcessTree"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 _PROC = Path("/proc")
 
 
@@ -38,8 +39,10 @@ class ProcessTree:
         self._grace = grace
         self._started: list[subprocess.Popen[bytes]] = []
         self._before: frozenset[int] = frozenset()
+        self._adopted = False
 
     def __enter__(self) -> Self:
+        self._adopted = _adopts_orphans()
         _adopt_orphans(True)
         self._before = frozenset(pid for pid, (parent, _) in _process_table().items() if parent == os.getpid())
         return self
@@ -50,7 +53,7 @@ class ProcessTree:
         try:
             self.stop()
         finally:
-            _adopt_orphans(False)
+            _adopt_orphans(self._adopted)
 
     def start(
         self,
@@ -177,6 +180,15 @@ def _command_names(pid: int) -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(os.path.basename(os.fsdecode(argument)) for argument in arguments[:2])
+
+
+def _adopts_orphans() -> bool:
+    """Whether this process adopts orphans already, as inside another tree."""
+    if sys.platform != "linux":
+        return False
+    found = ctypes.c_int()
+    ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(found), 0, 0, 0)
+    return bool(found.value)
 
 
 def _adopt_orphans(adopt: bool) -> None:

@@ -20,7 +20,7 @@ __all__ = ["CONNECTION", "SuperLink", "Workplace", "start_superlink"]
 CONNECTION = "fmtl"
 """Name of the connection in the private config.toml."""
 _ATTEMPTS = 5
-_START_TIMEOUT = 60.0
+_START_TIMEOUT = 180.0
 _PORT_TAKEN = ("address already in use", "Errno 98", "Errno 48")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +51,26 @@ def test_relay_counts_every_byte_of_both_ways() -> None:
     assert (passed.up, passed.down, relay.counted().connections) == (1_000_001, 300_000, 1)
 
 
+def _until(true: Callable[[], bool]) -> None:
+    """Wait until something holds; a relay that has counted nothing yet says so with a ValueError."""
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(ValueError):
+            if true():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_relay_knows_what_had_passed_at_a_moment() -> None:
     listener, _ = _server(b"done\n")
     with listener, Relay(listener.getsockname()) as relay:
-        time.sleep(0.2)
+        _until(lambda: relay.at(time.time()).up == 0)
         early = time.time()
         with socket.create_connection(("127.0.0.1", relay.port)) as site:
             site.sendall(b"12345\n")
             assert site.recv(10) == b"done\n"
-            time.sleep(0.2)
+            _until(lambda: relay.at(time.time()).up == 6)
         assert (relay.at(early).up, relay.at(time.time()).up) == (0, 6)
         with pytest.raises(ValueError, match="nothing had been counted"):
             relay.at(early - 1000)

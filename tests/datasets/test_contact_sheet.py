@@ -102,6 +102,6 @@ def test_sheet_without_images_is_refused() -> None:
 
 def test_sheet_of_a_dozen_is_drawn_in_seconds() -> None:
     samples = rows(2) * 6
-    start = time.perf_counter()
+    start = time.process_time()
     contact_sheet(samples, ProceduralScenes.class_names)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

@@ -126,7 +126,7 @@ def test_several_processes_derive_the_same_labels_at_the_same_time(tmp_path: Pat
     expected = _derive_all(tmp_path / "alone", source.parent, 60)
     with multiprocessing.get_context("fork").Pool(4) as pool:
         results = [pool.apply_async(_derive_all, arguments) for _ in range(4)]
-        assert [result.get(30) for result in results] == [expected] * 4
+        assert [result.get(300) for result in results] == [expected] * 4
     assert {path.suffix for path in kept_files(tmp_path / "cache")} == {".label"}
     assert len(kept_files(tmp_path / "cache")) == 60
 

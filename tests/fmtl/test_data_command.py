@@ -175,7 +175,7 @@ def test_interruption_leaves_a_partial_report_and_no_process(tmp_path: Path) -> 
         "from datasets.nyud import Nyud\n"
         "read = Nyud.__getitem__\n"
         "def slowly(self, index):\n"
-        "    time.sleep(0.1); print('reading', flush=True); return read(self, index)\n"
+        "    time.sleep(0.1 if index < 34 else 1); print('reading', flush=True); return read(self, index)\n"
         "Nyud.__getitem__ = slowly\n"
         f"sys.argv = ['fmtl', 'data', 'check', 'nyud', {str(tmp_path / 'NYUDv2')!r},"
         f" '--out', {str(tmp_path / 'report')!r}, '--workers', '2']\n"
@@ -188,7 +188,7 @@ def test_interruption_leaves_a_partial_report_and_no_process(tmp_path: Path) -> 
     for _ in range(34):
         process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "interrupted; only what was read up to there" in output
     report = json.loads((tmp_path / "report/report.json").read_text())

@@ -46,7 +46,7 @@ def test_a_process_that_ignores_requests_does_not_outlive_a_killed_parent(tmp_pa
         assert parent.stdout.readline() == b"up\n"
         assert len(processes_using(home)) >= 2
         parent.send_signal(signal.SIGKILL)
-    assert wait_until_gone(home, 25) == []
+    assert wait_until_gone(home, 90) == []
 
 
 def test_nothing_is_ended_when_the_run_ends_well(tmp_path: Path) -> None:

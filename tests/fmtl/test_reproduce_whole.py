@@ -42,7 +42,7 @@ def kill_after_the_first_run(environment: dict[str, str]) -> None:
 def go_on(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     end = time.monotonic() + 60
     while True:
-        ended = subprocess.run(command(), capture_output=True, text=True, env=environment, timeout=300)
+        ended = subprocess.run(command(), capture_output=True, text=True, env=environment, timeout=900)
         if ended.returncode == 0 or time.monotonic() > end:
             return ended
         time.sleep(0.5)  # what was killed by force is still being cleared away

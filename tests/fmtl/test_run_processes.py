@@ -53,6 +53,16 @@ def test_orphan_in_a_session_of_its_own_that_ignores_sigterm_is_ended(tmp_path: 
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_tree_within_a_tree_leaves_orphans_to_the_outer_one(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    with ProcessTree(grace=0.5) as outer:
+        with ProcessTree(grace=0.5):
+            pass
+        shell(outer, f'setsid sh -c "sleep 60 & echo \\$! > {file}" & exit 0', tmp_path)
+        assert wait_until(lambda: file.exists() and file.read_text().strip() != "")
+        assert int(file.read_text()) in outer.alive()
+
+
 def test_process_from_before_is_left_alone(tmp_path: Path) -> None:
     bystander = subprocess.Popen(["sleep", "60"])
     try:

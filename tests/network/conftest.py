@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="finds the processes of coordinator and sites in /proc"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running() -> Iterator[Federation]:
     """Coordinator and the three sites of tests/support/tiny.yaml."""
     with Federation() as federation:

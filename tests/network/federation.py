@@ -187,7 +187,8 @@ class Federation:
     def progress(self, name: str) -> list[dict[str, Any]]:
         """A run's progress."""
         path = self.folder(name) / "progress.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        whole = path.read_text().rpartition("\n")[0] if path.is_file() else ""
+        return [json.loads(line) for line in whole.splitlines()]
 
     def wait_for_event(self, name: str, event: str, round_number: int, seconds: float = 180.0) -> None:
         """Wait until a run's progress says something of a round."""
@@ -224,10 +225,14 @@ class Federation:
 
     def kill(self, program: str, site: str | None = None, seconds: float = 60.0) -> int:
         """Kill a process by force, once it is there; returns its id."""
-        self.wait(lambda: bool(self.processes(program, site)), f"{program} of {site or 'the coordinator'}", seconds)
-        pid = self.processes(program, site)[0]
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        found: list[int] = []
+        self.wait(
+            lambda: bool(found.extend(self.processes(program, site)) or found),
+            f"{program} of {site or 'the coordinator'}",
+            seconds,
+        )
+        os.kill(found[0], signal.SIGKILL)
+        return found[0]
 
 
 def command(pid: int) -> str:
@@ -247,7 +252,7 @@ def run_apart(folder: Path, rounds: int, **values: Any) -> Arrays:
     """Run the same in one process of its own and return its arrays."""
     settings = {**config(values), "scenario": str(TINY), "num-server-rounds": rounds}
     arguments = [sys.executable, "-c", _IN_PROCESS, json.dumps(settings), str(folder)]
-    subprocess.run(arguments, cwd=ROOT, env=environment(), check=True, timeout=300, stderr=subprocess.DEVNULL)
+    subprocess.run(arguments, cwd=ROOT, env=environment(), check=True, timeout=900, stderr=subprocess.DEVNULL)
     return server_arrays(folder) | client_arrays(folder, "clients/*/*", rounds)
 
 

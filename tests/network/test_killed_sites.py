@@ -9,6 +9,7 @@ import pytest
 from federation import Arrays, Federation, assert_equal, run_apart, slow
 
 from fmtl_strategies.contract.messages import PROCESS_ENDED
+from fmtl_strategies.exchange import CONNECTED_ANEW
 
 CLIENTS = ("one", "two", "three")
 ROUNDS = 2
@@ -53,7 +54,8 @@ def test_every_killed_process_is_one_line_of_the_history(history: list[dict[str,
     assert all("asked again after" in note for note in notes.values())
     assert PROCESS_ENDED in notes["one"]
     assert "ClientApp stopped responding" in notes["two"]
-    assert "Node Unavailable" in notes["three"]
+    # Which of them it is depends on whether the link was asked before or after the node was back.
+    assert "Node Unavailable" in notes["three"] or CONNECTED_ANEW in notes["three"]
     assert all(line["notes"] == {} for line in history[1:])
 
 
@@ -67,9 +69,9 @@ def test_the_run_ends_with_the_bits_of_one_left_alone(arrays: Arrays, tmp_path_f
 
 
 def test_progress_says_how_long_it_took_to_notice(again: dict[str, dict[str, Any]]) -> None:
-    assert again["one"]["seconds"] < 60
-    # Flower's heartbeats, twice 30 seconds, and no more than a deadline that was not reached.
-    assert all(30 < again[client]["seconds"] < 200 for client in ("two", "three")), again
+    # Flower's heartbeats, twice 30 seconds; the dead process of one is seen at once.
+    assert all(again[client]["seconds"] > 30 for client in ("two", "three")), again
+    assert again["one"]["time"] < min(again[client]["time"] for client in ("two", "three"))
 
 
 def test_a_site_says_what_happened_to_its_node(federation: Federation, history: list[dict[str, Any]]) -> None:

@@ -26,7 +26,7 @@ def test_in_process_simulated_and_networked_runs_end_with_the_same_bits(federati
     options = [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
     command = [sys.executable, "-m", "fmtl", "run", f"--scenario={TINY}", f"--out={simulated}", *options]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert_equal(networked, server_arrays(simulated) | client_arrays(simulated, "clients/*/*", ROUNDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -47,6 +48,7 @@ def start_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     for run in started:
         for pid in pids():
             if uses(pid, run.temporary):
-                os.kill(pid, 9)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
         run.process.wait()
         shutil.rmtree(run.temporary, ignore_errors=True)

@@ -39,7 +39,7 @@ def _run(folder: Path, how: str, moment: str = "") -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     scenario = str(ROOT / "tests/support/tiny.yaml")
     command = [sys.executable, "-c", _SCRIPT, str(folder), scenario, how, str(ROUNDS), moment]
-    return subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, timeout=300).returncode
+    return subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, timeout=900).returncode
 
 
 def _arrays(folder: Path) -> dict[str, np.ndarray]:

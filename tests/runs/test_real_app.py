@@ -44,9 +44,9 @@ def _fmtl(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _server_pid(run: Path) -> int:
+def _server_pid(run: Path) -> int | None:
     """The process that holds the run folder's lock open: the server, in the simulation's driver."""
-    return next(pid for pid in pids() if str(run / "lock") in opened_files(pid))
+    return next((pid for pid in pids() if str(run / "lock") in opened_files(pid)), None)
 
 
 def _arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -64,24 +64,25 @@ def test_killed_simulation_resumes_to_the_bits_of_the_run_in_process(tmp_path: P
     started = _fmtl(
         "run", "--strategy=fedhca2", f"--scenario={SCENARIO}", f"--rounds={ROUNDS}", f"--out={run}", *options
     )
-    deadline = time.monotonic() + 300
-    while not (run / "checkpoints/round-00001").exists():
+    deadline, server = time.monotonic() + 900, None
+    while server is None or not (run / "checkpoints/round-00001").exists():
         assert started.poll() is None, started.communicate()[0]
         assert time.monotonic() < deadline
+        server = server or _server_pid(run)
         time.sleep(0.05)
-    os.kill(_server_pid(run), signal.SIGKILL)
-    printed, _ = started.communicate(timeout=300)
+    os.kill(server, signal.SIGKILL)
+    printed, _ = started.communicate(timeout=900)
     assert started.returncode != 0, printed
     assert not (run / "result.json").exists()
 
     resumed = _fmtl("resume", str(run))
-    printed, _ = resumed.communicate(timeout=300)
+    printed, _ = resumed.communicate(timeout=900)
     assert resumed.returncode == 0, printed
     assert "resuming after round" in printed
 
     values = {"strategy": "fedhca2", "scenario": str(SCENARIO), "num-server-rounds": ROUNDS, **SETTINGS}
     command = [sys.executable, "-c", _IN_PROCESS, json.dumps(values), str(reference)]
-    subprocess.run(command, cwd=ROOT, env=_environment(), check=True, timeout=300, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, env=_environment(), check=True, timeout=900, stderr=subprocess.DEVNULL)
 
     one, other = _arrays(run), _arrays(reference)
     assert one.keys() == other.keys()

@@ -53,7 +53,7 @@ def run(command: str, folder: Path, programs: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, f"{text}\n{done.stdout}"
     return done.stdout

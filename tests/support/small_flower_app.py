@@ -100,12 +100,12 @@ class Started:
     out: Path
     temporary: Path
 
-    def finish(self, timeout: float = 200.0) -> str:
+    def finish(self, timeout: float = 600.0) -> str:
         """Wait for its end and return what it printed."""
         printed, _ = self.process.communicate(timeout=timeout)
         return printed
 
-    def wait_for(self, name: str, timeout: float = 150.0) -> None:
+    def wait_for(self, name: str, timeout: float = 600.0) -> None:
         """Wait for a file of its run folder."""
         deadline = time.monotonic() + timeout
         while not (self.out / name).exists():

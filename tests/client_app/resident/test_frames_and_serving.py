@@ -87,14 +87,26 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return kinds
 
 
+def _takes_connections(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
 @pytest.fixture
 def served(tmp_path: Path, answered: list[str]) -> Iterator[Path]:
     path = socket_path(tmp_path)
-    thread = threading.Thread(target=serving.serve, args=(path, 0.5))
+    thread = threading.Thread(target=serving.serve, args=(path, 60))
     thread.start()
-    while not path.exists():
+    while not _takes_connections(path):
         time.sleep(0.01)
     yield tmp_path
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        send(connection, {"kind": "quit"})
     thread.join()
     assert not path.exists()
 

@@ -56,7 +56,11 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CoordinatorFolder
             yield folder
         finally:
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _ask(link: CoordinatorFolder, path: str, headers: str, body: bytes = b"") -> int:

@@ -20,7 +20,6 @@ Answer = Callable[[], dict[str, Any]]
 @pytest.fixture
 def coordinator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CoordinatorFolder:
     monkeypatch.setattr(runs, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(runs, "SILENT_SECONDS", 0.2)
     return make_coordinator(tmp_path / "coordinator", ["localhost"], 9)
 
 
@@ -54,6 +53,7 @@ def test_a_link_that_comes_back_does_not_end_the_watching(
 
 
 def test_a_link_that_stays_away_is_named(coordinator: CoordinatorFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "SILENT_SECONDS", 0.2)
     monkeypatch.setattr(runs, "answers", lambda link, authority: False)
     with pytest.raises(NetworkSetupError, match="has not answered for .* `fmtl server watch`"):
         follow(coordinator, "1", coordinator.runs / "one", print)

@@ -36,7 +36,7 @@ def _program(folder: Path, code: str) -> Program:
 
 
 def _until(service: Service, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         service.watch()
@@ -103,8 +103,9 @@ def test_a_fatal_end_long_after_an_earlier_one_has_the_whole_patience_again(
     service.patience = 0.2
     service.start()
     started = time.monotonic()
-    _until(service, lambda: time.monotonic() - started > 1.0)
-    assert (tmp_path / "log").read_text().count("REFUSED") > 1
+    # It is not given up, however often it ends.
+    again = lambda: (tmp_path / "log").read_text().count("REFUSED") > 1  # noqa: E731 - read again at every look
+    _until(service, lambda: time.monotonic() - started > 1.0 and again())
 
 
 def test_a_program_that_hangs_is_ended_and_started_again(

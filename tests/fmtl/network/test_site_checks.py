@@ -140,12 +140,19 @@ def test_nobody_there(files: CertificateFiles) -> None:
 def test_clocks_an_hour_apart_are_told_with_the_direction(hours: int, direction: str) -> None:
     theirs = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
     with pytest.raises(NetworkSetupError, match=rf"(3599|3600|3601) seconds {direction} the coordinator's.*NTP"):
-        _check_clock(theirs, print)
+        _check_clock(theirs, datetime.now(UTC), print)
 
 
-@pytest.mark.parametrize("seconds", [0, -3, 100])
+@pytest.mark.parametrize("seconds", [0, -2, 100])
 def test_clocks_that_differ_a_little_pass(seconds: int) -> None:
-    _check_clock(format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True), lambda line: None)
+    theirs = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    _check_clock(theirs, datetime.now(UTC), lambda line: None)
+
+
+def test_an_answer_that_takes_long_is_no_clock_that_is_ahead() -> None:
+    asked_at = datetime.now(UTC) - timedelta(seconds=30)
+    for seconds in (0, 15, 30):
+        _check_clock(format_datetime(asked_at + timedelta(seconds=seconds), usegmt=True), asked_at, lambda line: None)
 
 
 def test_limits_lie_within_those_of_flower() -> None:

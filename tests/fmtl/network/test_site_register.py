@@ -252,6 +252,7 @@ def test_a_command_that_does_not_end_is_an_error_that_is_tried_again(
     link.fails_once("list", "hang")
     register.look()
     assert "had not ended" in said[0]
+    monkeypatch.setattr(link_commands, "COMMAND_SECONDS", 120.0)
     register.look()
     assert link.nodes()["1000"] == "unregistered"
 
