@@ -40,7 +40,12 @@ def test_an_expired_certificate_is_named_by_both_sides_and_a_renewed_one_mends_i
     alone.wait(lambda: "SuperNode ID" in alone.site_log("one"), "the site is connected")
     alone.plan("one", round_1={"sleep": CERTIFICATE_SECONDS})
     run_id = alone.submit(
-        "expiry", strategy="fedavg", num_server_rounds=2, min_clients=1, wait_for_clients=WAIT_SECONDS
+        "expiry",
+        strategy="fedavg",
+        num_server_rounds=2,
+        min_clients=1,
+        wait_for_clients=WAIT_SECONDS,
+        return_timeout=WAIT_SECONDS,
     )
     alone.wait_for_call("one", "train 1", 60)
     assert datetime.now(UTC) < ends
@@ -54,8 +59,8 @@ def test_an_expired_certificate_is_named_by_both_sides_and_a_renewed_one_mends_i
     result = alone.follow(run_id, "expiry")
     assert result["status"] == "completed"
     history = alone.history("expiry")
-    assert "Node Unavailable" in history[0]["set_aside"]["one"]
-    assert history[1]["participants"] == ["one"]
+    assert "asked again after" in history[0]["notes"]["one"]
+    assert [line["participants"] for line in history[:2]] == [["one"], ["one"]]
     assert "The coordinator can be reached again." in site()
     assert alone.rehearsal.processes["one"].poll() is None
     assert _run(alone, "afterwards")["status"] == "completed"
