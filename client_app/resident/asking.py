@@ -18,10 +18,12 @@ from flwr.app import RecordDict
 
 from client_app.call import Call
 from client_app.resident.frames import FrameError, receive, send
-from fmtl_strategies.contract.messages import PROCESS_ENDED
 
 LOG_VARIABLE = "FMTL_RESIDENT_LOG"
 """Environment variable: file that gets what the resident process prints."""
+
+PROCESS_ENDED = "the client's process ended while it worked on this message"
+"""The same as in `fmtl_strategies.contract.messages`, which this process is too short-lived to import."""
 
 START_SECONDS = 300.0
 _CODE = Path(__file__).resolve().parents[2]

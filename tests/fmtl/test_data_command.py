@@ -170,12 +170,14 @@ def test_stuff_labels_choose_the_annotation(fmtl: Call, tmp_path: Path) -> None:
 def test_interruption_leaves_a_partial_report_and_no_process(tmp_path: Path) -> None:
     write_nyud(tmp_path / "NYUDv2", "atrc", 40, 2)
     code = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        # Whoever runs the tests in the background may have told them to ignore it, and children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from fmtl import cli\n"
         "from datasets.nyud import Nyud\n"
         "read = Nyud.__getitem__\n"
         "def slowly(self, index):\n"
-        "    time.sleep(0.1 if index < 34 else 1); print('reading', flush=True); return read(self, index)\n"
+        "    time.sleep(0.1 if index < 34 else 3); print('reading', flush=True); return read(self, index)\n"
         "Nyud.__getitem__ = slowly\n"
         f"sys.argv = ['fmtl', 'data', 'check', 'nyud', {str(tmp_path / 'NYUDv2')!r},"
         f" '--out', {str(tmp_path / 'report')!r}, '--workers', '2']\n"

@@ -19,6 +19,7 @@ from client_app.call import Call
 from client_app.resident import asking, serving
 from client_app.resident.asking import ClientFailedError, ask, socket_path
 from client_app.resident.frames import FrameError, receive, send
+from fmtl_strategies.contract import messages
 
 CALL = Call("train", {"site-file": "/s.yaml"}, {"seed": 3}, 7)
 
@@ -131,6 +132,10 @@ def test_a_message_whose_sender_has_died_is_not_worked_on(
     pair[0].close()
     assert serving._serve_one(pair[1])
     assert answered == []
+
+
+def test_the_server_knows_the_sentence_of_a_process_that_ended() -> None:
+    assert asking.PROCESS_ENDED == messages.PROCESS_ENDED
 
 
 def test_a_process_that_dies_at_its_work_is_a_sentence(tmp_path: Path) -> None:
