@@ -200,7 +200,7 @@ class _Exchange:
         if self._limits is not None and self._limits.link != self._link:
             earlier, self._link = self._link, self._limits.link
             if earlier and self._patience.retries > 0:
-                for first in self.waiting.keys() - self._lost:
+                for first in [one for one in self.waiting if one not in self._lost]:
                     self._repeat(first, LINK_RESTARTED)
         self._look_at_nodes()
         present = set(self._grid.get_node_ids()) if self._lost else set()
@@ -226,7 +226,7 @@ class _Exchange:
         if self._patience.retries == 0 or time.monotonic() - self._looked < LOOK_SECONDS:
             return
         now, self._looked = self._activations(), time.monotonic()
-        for first in self.waiting.keys() - self._lost:
+        for first in [one for one in self.waiting if one not in self._lost]:
             node = self.waiting[first].metadata.dst_node_id
             if node not in now or now[node] == self._activated.get(node):
                 continue
