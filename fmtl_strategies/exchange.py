@@ -183,8 +183,7 @@ class _Exchange:
 
     def collect(self) -> None:
         """Take the replies that are there."""
-        open_ids = sorted(identity for identity, first in self._first_of.items() if first in self.waiting)
-        pulled = self._grid.pull_messages([identity for identity in open_ids if identity in self._sent])
+        pulled = self._grid.pull_messages(sorted(i for i in self._sent if self._first_of[i] in self.waiting))
         for reply in pulled if self._limits is None else self._limits.replaced(pulled, self._sent):
             identity = reply.metadata.reply_to_message_id
             first = self._first_of.get(identity, identity)

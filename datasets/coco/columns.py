@@ -265,6 +265,7 @@ class _Segmentations(_Annotations):
             seen.add(segment["id"])
 
     def columns(self, images: _Images, sizes: Array) -> Columns:
+        """Return the columns, once every map is seen to bear the name of its image."""
         names = dict(zip(images.ids, images.file_names, strict=True))
         for owner, name in zip(self.owners, self._file_names, strict=True):
             if owner in names and Path(names[owner]).with_suffix(".png").name != name:
