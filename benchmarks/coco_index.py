@@ -18,10 +18,10 @@ from time import process_time
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from fmtl_datasets.sources.coco.categories import THINGS
+from fmtl_datasets.sources.coco.index import forget_indices, load_index
 
 from benchmarks.memory import peak_growth
-from datasets.coco.categories import THINGS
-from datasets.coco.index import forget_indices, load_index
 
 
 def write_annotations(path: Path, images: int, objects: int) -> None:

@@ -18,12 +18,12 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from fmtl_datasets.shared.conventions import COCO_TASKS, PANOPTIC_THINGS
+from fmtl_datasets.sources.procedural import ProceduralScenes
+from fmtl_datasets.transforms.transforms import evaluation_transform, to_batch
 
 from client_app.model import ModelConfig, MultiTaskModel, build_model
 from client_app.tasks import get_task
-from datasets.conventions import COCO_TASKS, PANOPTIC_THINGS
-from datasets.procedural import ProceduralScenes
-from datasets.transforms import evaluation_transform, to_batch
 
 COCO_CLASSES = {"instance": 80, "stuff": 54, "panoptic": 133, PANOPTIC_THINGS: 80}
 

@@ -27,12 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-
-from datasets.registry import open_source
-from datasets.resizing import Resized
-from datasets.scenario import ClientEntry
-from datasets.source import SampleDataset, SourceSettings
-from datasets.transforms import to_batch, training_transform
+from fmtl_datasets.registry import open_source
+from fmtl_datasets.scenarios.scenario import ClientEntry
+from fmtl_datasets.shared.source import SampleDataset, SourceSettings
+from fmtl_datasets.transforms.resizing import Resized
+from fmtl_datasets.transforms.transforms import to_batch, training_transform
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 8

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from flwr.app import Context, Message
+from fmtl_datasets.scenarios.scenario import load_scenario
 
 from client_app.app import app as client_app
-from datasets.scenario import load_scenario
 from fmtl.in_process import InProcessGrid
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import UPDATES_RECORD, Instruction, Report, read_arrays, read_text, to_records

@@ -23,11 +23,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import yaml
+from fmtl_datasets.scenarios.scenario import Scenario, load_scenario
 
 from benchmarks.networking.empty_app import write_empty_app
 from benchmarks.networking.relay import Counted, Relay
 from benchmarks.networking.stamps import PARTS, fixed, medians, parts_of_rounds, read_lines, round_times
-from datasets.scenario import Scenario, load_scenario
 from fmtl.network.coordinator_folder import local_endpoint, read_settings
 from fmtl.network.rehearsal import Rehearsal
 from fmtl.network.runs import submit

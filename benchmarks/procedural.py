@@ -20,11 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-
-from datasets.conventions import TASKS
-from datasets.procedural import DOMAINS, ProceduralScenes
-from datasets.procedural.classes import Domain
-from datasets.procedural.dataset import label_bytes
+from fmtl_datasets.shared.conventions import TASKS
+from fmtl_datasets.sources.procedural import DOMAINS, ProceduralScenes
+from fmtl_datasets.sources.procedural.classes import Domain
+from fmtl_datasets.sources.procedural.dataset import label_bytes
 
 
 def measure(domain: Domain, images: int, size: int, passes: int) -> dict[str, float]:

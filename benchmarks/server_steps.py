@@ -22,14 +22,14 @@ import numpy as np
 import torch
 
 from benchmarks.memory import give_back, peak_growth, resident_bytes
-from fmtl_strategies.base import PersonalizedStrategy, RoundSettings
 from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.layout import ArraySpec, FloatArray, GroupLayout
 from fmtl_strategies.contract.messages import Report
 from fmtl_strategies.contract.profile import PROTOCOL_VERSION, ClientProfile, TaskProfile
 from fmtl_strategies.contract.settings import LocalSettings
-from fmtl_strategies.pools import ParameterStore, RowKey
 from fmtl_strategies.registry import make_strategy, strategy_names
+from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
+from fmtl_strategies.round.store import ParameterStore, RowKey
 
 TASKS = ("depth", "edge", "normals", "semseg")
 ARRAYS = 40

@@ -1,8 +1,8 @@
 """The Flower app of one client. It only passes messages on, so that a process of it starts fast.
 
 On a site Flower starts a process for every message, and loading torch and the data set anew each time would take
-longer than many a round of training. There a resident process does the work (`client_app.resident`); in a simulation,
-whose processes live on, it is done in place.
+longer than many a round of training. There a resident process does the work (`client_app.site.resident`); in a
+simulation, whose processes live on, it is done in place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client_app.call import Call, Kind
-from client_app.sent import note_answer, note_error
+from client_app.site.sent import note_answer, note_error
 
 RESIDENT_VARIABLE = "FMTL_RESIDENT"
 """Environment variable: the private folder of a site's resident process. Unset: messages are answered in place."""
@@ -60,9 +60,9 @@ def _answer(kind: Kind, message: Message, context: Context) -> Message:
 def _content(call: Call, content: RecordDict) -> RecordDict:
     place = os.environ.get(RESIDENT_VARIABLE)
     if place:
-        from client_app.resident.asking import ask
+        from client_app.site.resident.asking import ask
 
         return ask(Path(place), call, content)
-    from client_app.handlers import answer
+    from client_app.round.handlers import answer
 
     return answer(call, content)

@@ -10,24 +10,23 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-
-from datasets.conventions import OBJECT_TASKS
-from datasets.image_sizes import Size, image_sizes, require_trainable, scored_size
-from datasets.memory import InMemory
-from datasets.partition import Indices, disjoint_part, fraction_part
-from datasets.procedural import ProceduralScenes
-from datasets.resizing import Resized
-from datasets.scenario import ClientEntry, ScenarioError, Share
-from datasets.source import SampleDataset, Source, SourceSettings
+from fmtl_datasets.scenarios.partition import Indices, disjoint_part, fraction_part
+from fmtl_datasets.scenarios.scenario import ClientEntry, ScenarioError, Share
+from fmtl_datasets.shared.conventions import OBJECT_TASKS
+from fmtl_datasets.shared.image_sizes import Size, image_sizes, require_trainable, scored_size
+from fmtl_datasets.shared.memory import InMemory
+from fmtl_datasets.shared.source import SampleDataset, Source, SourceSettings
+from fmtl_datasets.sources.procedural import ProceduralScenes
+from fmtl_datasets.transforms.resizing import Resized
 
 Split = Literal["train", "validation"]
 
 SOURCES: Mapping[str, str] = {
-    "nyud": "datasets.nyud.source",
-    "pascal_context": "datasets.pascal_context.source",
-    "coco": "datasets.coco.source",
-    "bsds_sod": "datasets.bsds_sod.source",
-    "folder": "datasets.folder.source",
+    "nyud": "fmtl_datasets.sources.nyud.source",
+    "pascal_context": "fmtl_datasets.sources.pascal_context.source",
+    "coco": "fmtl_datasets.sources.coco.source",
+    "bsds_sod": "fmtl_datasets.sources.bsds_sod.source",
+    "folder": "fmtl_datasets.sources.folder.source",
 }
 """Data sets on disk: the module whose function ``open_source`` reads a folder of that kind."""
 

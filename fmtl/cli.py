@@ -29,7 +29,7 @@ COMMANDS = {
 """Every command with its line in ``fmtl --help``; the module ``fmtl.commands.<name>`` has its ``command``, a function
 or a group of them."""
 
-OWN_PACKAGES = ("client_app", "datasets", "fmtl", "fmtl_strategies", "server_app")
+OWN_PACKAGES = ("client_app", "fmtl", "fmtl_datasets", "fmtl_strategies", "server_app")
 TRACEBACK_VARIABLE = "FMTL_TRACEBACK"
 USER_ERROR = 2
 
@@ -104,7 +104,7 @@ def prefer_own_packages() -> None:
     ours, because an editable install puts the checkout last.
     """
     root = Path(__file__).resolve().parents[1]
-    if (root / "datasets" / "conventions.py").is_file():
+    if (root / "datasets" / "registry.py").is_file():
         sys.path.insert(0, str(root))
 
 
@@ -122,7 +122,7 @@ def caused_by_user(error: BaseException) -> bool:
 
 
 def _lacks_own_datasets(error: ModuleNotFoundError) -> bool:
-    return (error.name or "").split(".")[0] == "datasets"
+    return (error.name or "").split(".")[0] == "fmtl_datasets"
 
 
 def _raised_in(trace: TracebackType | None) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fmtl_datasets.scenarios.scenario import load_scenario
+
 from client_app.app import app as client_app
-from datasets.scenario import load_scenario
 from fmtl.in_process import InProcessGrid
 from server_app.app import run
 from server_app.config import parse_run_config

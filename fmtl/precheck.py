@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from datasets.scenario import DATA_ROOT_VARIABLE, ClientEntry, ScenarioError
+from fmtl_datasets.scenarios.scenario import DATA_ROOT_VARIABLE, ClientEntry, ScenarioError
 
 TITLES: Mapping[str, str] = {
     "nyud": "NYUD-v2",

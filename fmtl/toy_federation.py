@@ -15,7 +15,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 from flwr.app.user_config import UserConfig
 
 from fmtl.in_process import InProcessGrid
-from fmtl_strategies.base import PersonalizedStrategy, RoundSettings
 from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import ArraySpec, FloatArray, GroupLayout
 from fmtl_strategies.contract.messages import (
@@ -35,6 +34,7 @@ from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.sparse import encode_sparse, sparsify
 from fmtl_strategies.contract.wire import NumberFormat, decode_flat, encode_flat
+from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
 
 __all__ = [
     "BUFFERS",

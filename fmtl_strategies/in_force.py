@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
 from fmtl_strategies.parameters import StrategyParameterError, parse_parameter_text, parse_parameters
 from fmtl_strategies.registry import check_parameters, strategy_class
-from fmtl_strategies.wrapping import WrappingStrategy
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from weakref import WeakKeyDictionary
 
-from fmtl_strategies.base import PersonalizedStrategy
 from fmtl_strategies.contract.paths import STRATEGY_PATH, strategy_folder
 from fmtl_strategies.parameters import StrategyParameters
+from fmtl_strategies.round.base import PersonalizedStrategy
 
 _OUTSIDE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -56,7 +56,7 @@ def outside_class(name: str, taken: Collection[str]) -> type[PersonalizedStrateg
     if not _is_strategy(found):
         raise UnknownStrategyError(
             f"strategy = {name!r}: {attribute} in {module_name} is not a class derived from "
-            f"fmtl_strategies.base.PersonalizedStrategy. Derive it from that class"
+            f"fmtl_strategies.round.base.PersonalizedStrategy. Derive it from that class"
         )
     _require_complete(name, found, taken)
     checked: type[PersonalizedStrategy] = found

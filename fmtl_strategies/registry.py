@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 
-from fmtl_strategies.base import PersonalizedStrategy, RoundSettings
+from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
 from fmtl_strategies.outside import UnknownStrategyError, is_outside, outside_class, recorded_source
 from fmtl_strategies.parameters import StrategyParameterError, StrategyParameters, parse_parameters
-from fmtl_strategies.wrapping import WrappingStrategy
+from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
 
 __all__ = [
     "UnknownStrategyError",
@@ -25,26 +25,26 @@ __all__ = [
 ]
 
 _STRATEGIES = {
-    "cagrad": "fmtl_strategies.cagrad:CAGrad",
-    "ditto": "fmtl_strategies.ditto:Ditto",
-    "fedadagrad": "fmtl_strategies.fedopt:FedAdagrad",
-    "fedadam": "fmtl_strategies.fedopt:FedAdam",
-    "fedamp": "fmtl_strategies.fedamp:FedAMP",
-    "fedavg": "fmtl_strategies.fedavg:FedAvg",
-    "fedavgm": "fmtl_strategies.fedopt:FedAvgM",
-    "fedbone": "fmtl_strategies.fedbone:FedBone",
-    "feddea": "fmtl_strategies.feddea:FedDEA",
-    "fedhca2": "fmtl_strategies.fedhca2:FedHCA2",
-    "fedmtl": "fmtl_strategies.fedmtl:FedMTL",
-    "fedper": "fmtl_strategies.fedper:FedPer",
-    "fedprox": "fmtl_strategies.fedprox:FedProx",
-    "fedrep": "fmtl_strategies.fedrep:FedRep",
-    "fedyogi": "fmtl_strategies.fedopt:FedYogi",
-    "local": "fmtl_strategies.local:Local",
-    "m-fed": "fmtl_strategies.m_fed:MFed",
-    "mas": "fmtl_strategies.mas:MAS",
-    "mat-fl": "fmtl_strategies.mat_fl:MaTFL",
-    "pcgrad": "fmtl_strategies.pcgrad:PCGrad",
+    "cagrad": "fmtl_strategies.methods.cagrad:CAGrad",
+    "ditto": "fmtl_strategies.methods.ditto:Ditto",
+    "fedadagrad": "fmtl_strategies.methods.fedadagrad:FedAdagrad",
+    "fedadam": "fmtl_strategies.methods.fedadam:FedAdam",
+    "fedamp": "fmtl_strategies.methods.fedamp:FedAMP",
+    "fedavg": "fmtl_strategies.methods.fedavg:FedAvg",
+    "fedavgm": "fmtl_strategies.methods.fedavgm:FedAvgM",
+    "fedbone": "fmtl_strategies.methods.fedbone:FedBone",
+    "feddea": "fmtl_strategies.methods.feddea:FedDEA",
+    "fedhca2": "fmtl_strategies.methods.fedhca2:FedHCA2",
+    "fedmtl": "fmtl_strategies.methods.fedmtl:FedMTL",
+    "fedper": "fmtl_strategies.methods.fedper:FedPer",
+    "fedprox": "fmtl_strategies.methods.fedprox:FedProx",
+    "fedrep": "fmtl_strategies.methods.fedrep:FedRep",
+    "fedyogi": "fmtl_strategies.methods.fedyogi:FedYogi",
+    "local": "fmtl_strategies.methods.local:Local",
+    "m-fed": "fmtl_strategies.methods.m_fed:MFed",
+    "mas": "fmtl_strategies.methods.mas:MAS",
+    "mat-fl": "fmtl_strategies.methods.mat_fl:MaTFL",
+    "pcgrad": "fmtl_strategies.methods.pcgrad:PCGrad",
 }
 
 

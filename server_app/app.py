@@ -11,10 +11,10 @@ from flwr.app import Context
 from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
-from fmtl_strategies.base import PersonalizedStrategy
 from fmtl_strategies.contract.paths import run_folder
-from fmtl_strategies.record import RoundRecord
 from fmtl_strategies.registry import make_strategy
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.round.record import RoundRecord
 from server_app.config import RunConfig, effective_config, parse_run_config
 from server_app.result import final_result, totals
 from server_app.rounds import RunFailedError, run_rounds

@@ -11,15 +11,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fmtl_strategies.base import RoundSettings
+from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
 from fmtl_strategies.contract.settings import LocalSettings, Precision, Schedule
 from fmtl_strategies.contract.wire import NumberFormat
-from fmtl_strategies.defence import DefenceName, DefenceSettings
-from fmtl_strategies.exchange import Patience
 from fmtl_strategies.in_force import in_force
 from fmtl_strategies.parameters import parameter_text, parse_parameter_text
 from fmtl_strategies.registry import check_sections, is_outside, strategy_class, strategy_names
-from fmtl_strategies.wrapping import WrappingStrategy
+from fmtl_strategies.round.base import RoundSettings
+from fmtl_strategies.round.defence import DefenceName, DefenceSettings
+from fmtl_strategies.round.exchange import Patience
 
 
 class RunConfigError(ValueError):

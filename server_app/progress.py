@@ -13,9 +13,9 @@ from typing import Any
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fmtl_strategies.admission import shortened
-from fmtl_strategies.base import PersonalizedStrategy
-from fmtl_strategies.exchange import Listener, Patience, send_and_collect
+from fmtl_strategies.round.admission import shortened
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.round.exchange import Listener, Patience, send_and_collect
 from server_app.run_folder import RunFolder
 
 

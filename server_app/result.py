@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmtl_strategies.base import PersonalizedStrategy
 from fmtl_strategies.contract.messages import Score
 from fmtl_strategies.contract.profile import ClientProfile
-from fmtl_strategies.record import RoundRecord
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.round.record import RoundRecord
 from server_app.config import parse_run_config
 from server_app.training_settings import training_setting_origins, training_settings
 

@@ -16,9 +16,9 @@ from flwr.app import ArrayRecord, ConfigRecord
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 
-from fmtl_strategies.base import PersonalizedStrategy
-from fmtl_strategies.finite import NonFiniteModelError
-from fmtl_strategies.record import RoundRecord
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.round.finite import NonFiniteModelError
+from fmtl_strategies.round.record import RoundRecord
 from server_app.config import RunConfig
 from server_app.progress import ProgressLog
 from server_app.run_folder import Checkpoint, RunFolder

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
+from fmtl_datasets.shared.objects import ObjectLabel
 from torch import Tensor
 
 from client_app.tasks.base import Task
-from datasets.objects import ObjectLabel
 
 SMALLEST_ANCHOR = 32.0
 """Side in pixels of the smallest anchors of a feature pyramid (arXiv 1612.03144)."""
@@ -34,7 +34,7 @@ class ObjectTask(Task):
         """Return the sum of the loss parts of a batch, a float32 scalar with a graph.
 
         Args:
-            prediction: a `DetectionOutput` or `PanopticOutput` of `client_app.detections`.
+            prediction: a `DetectionOutput` or `PanopticOutput` of `client_app.pictures.detections`.
             label: one label for each image.
 
         Raises:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+from fmtl_datasets.shared.conventions import PANOPTIC_THINGS
+
 from client_app.metrics.base import Metric
 from client_app.metrics.coco import PanopticQuality
 from client_app.model.coco import PanopticSettings, panoptic_modules
 from client_app.model.task_modules import TaskModules
 from client_app.tasks.object_task import ObjectTask, thing_count
-from datasets.conventions import PANOPTIC_THINGS
 
 
 class Panoptic(ObjectTask):

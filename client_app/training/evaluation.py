@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from fmtl_datasets.shared.edge_annotators import EDGE_ANNOTATORS
 from torch import nn
 
 from client_app.metrics.base import Metric, MetricUnavailable
 from client_app.training.batches import LocalData, evaluation_batches, to_device
 from client_app.training.device import reproducible_kernels
-from datasets.edge_annotators import EDGE_ANNOTATORS
 from fmtl_strategies.contract.messages import Score
 
 

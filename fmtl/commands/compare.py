@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from server_app.report.comparison import Comparison
-    from server_app.report.run_reader import Pair
+    from fmtl.report.comparison import Comparison
+    from fmtl.report.run_reader import Pair
 
 
 def command(
@@ -31,12 +31,12 @@ def command(
     """Compare runs: a table by client and task with the mean change against local training, and curves."""
     from rich.text import Text
 
+    from fmtl.report.comparison import compare_runs
+    from fmtl.report.markdown import delta_m_note
+    from fmtl.report.run_reader import read_run
+    from fmtl.report.selection import select_pairs
+    from fmtl.report.table import Footnotes, blocks, to_rich
     from fmtl.screen import console
-    from server_app.report.comparison import compare_runs
-    from server_app.report.markdown import delta_m_note
-    from server_app.report.run_reader import read_run
-    from server_app.report.selection import select_pairs
-    from server_app.report.table import Footnotes, blocks, to_rich
 
     comparison = compare_runs([read_run(run) for run in runs], None if local is None else read_run(local))
     rows = select_pairs(comparison.measures, columns or [])
@@ -61,9 +61,9 @@ def command(
 
 def write_report(comparison: Comparison, rows: Sequence[Pair], folder: Path) -> tuple[Path, int]:
     """Write ``comparison.md`` and the curves; returns the report's path and the number of curves."""
+    from fmtl.report.curves import write_curves
+    from fmtl.report.markdown import markdown_report
     from fmtl_strategies.contract.files import write_text
-    from server_app.report.curves import write_curves
-    from server_app.report.markdown import markdown_report
 
     folder.mkdir(parents=True, exist_ok=True)
     curves = write_curves(comparison, folder)

@@ -20,9 +20,9 @@ command = typer.Typer(no_args_is_help=True, help="Say where data sets come from,
 @command.command("list")
 def list_data_sets() -> None:
     """List the data sets, with their tasks."""
+    from fmtl_datasets.shared.conventions import DATASET_TASKS
     from rich.text import Text
 
-    from datasets.conventions import DATASET_TASKS
     from fmtl.data.pages import read_pages
     from fmtl.screen import console, plain_table
 
@@ -85,7 +85,8 @@ def check_data_set(
     Exits with 0 when nothing stands in the way of training, 1 when something does, 2 when the folder is not this data
     set, 130 after Ctrl-C (the report then covers what was read). Nothing is written into the data set.
     """
-    from datasets.source import SourceSettings
+    from fmtl_datasets.shared.source import SourceSettings
+
     from fmtl.data.check import CheckOptions, check_source
     from fmtl.data.place import open_or_suggest, report_folder
     from fmtl.data.progress import ProgressLine

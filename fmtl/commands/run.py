@@ -85,7 +85,7 @@ def complete(values: RunConfig, app: Path, clients: int | None) -> int:
         values["scenario"] = scenario = str(Path(scenario).expanduser().absolute())
     own_code = is_own_code(app)
     if clients is None or own_code:
-        from datasets.scenario import load_scenario
+        from fmtl_datasets.scenarios.scenario import load_scenario
 
         in_app = app / "datasets" / "scenarios" / f"{scenario}.yaml"
         entries = load_scenario(in_app if not is_path and in_app.is_file() else scenario).clients

@@ -10,9 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario
     from rich.table import Table
-
-    from datasets.scenario import ClientEntry, Scenario
 
 NO_DATA = "Procedural scenes, nothing to fetch"
 OWN = "Real images, without a paper"
@@ -33,9 +32,9 @@ def command(
     ] = None,
 ) -> None:
     """List the scenarios, or the clients of one."""
+    from fmtl_datasets.scenarios.scenario import list_scenarios, load_scenario
     from rich.text import Text
 
-    from datasets.scenario import list_scenarios, load_scenario
     from fmtl.screen import console
 
     screen = console()

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from datasets.conventions import TASKS
+from fmtl_datasets.shared.conventions import TASKS
 
 if TYPE_CHECKING:
     from fmtl.scoring.result import ScoreResult

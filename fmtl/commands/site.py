@@ -66,7 +66,7 @@ def sent(
     ] = False,
 ) -> None:
     """List everything that this site's client has sent, with names and sizes, from the record that the site keeps."""
-    from client_app.site_file import read_site_file
+    from client_app.site.site_file import read_site_file
     from fmtl.network.sent import json_lines, read_sent, sent_lines, sum_up
     from fmtl.network.site import SENT_FILE
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from datasets.preview_objects import class_name
-from datasets.source import LeavesOut, Source
+from fmtl_datasets.pictures.preview_objects import class_name
+from fmtl_datasets.shared.source import LeavesOut, Source
+
 from fmtl.data.compare_lists import ListContent, duplicates, leaks
 from fmtl.data.examine import Chunk, Examined, TaskCount
 from fmtl.data.facts import unexpected_counts

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from fmtl_datasets.shared.conventions import IGNORE, Sample
+from fmtl_datasets.shared.objects import Instances, PanopticSegments
+from fmtl_datasets.shared.source import Source
 
-from datasets.conventions import IGNORE, Sample
-from datasets.objects import Instances, PanopticSegments
-from datasets.source import Source
 from fmtl.data.findings import Finding
 from fmtl.data.label_checks import image_problems, label_problems
 from fmtl.data.plan import ListPlan, Part

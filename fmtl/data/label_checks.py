@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from fmtl_datasets.shared.conventions import IGNORE
+from fmtl_datasets.shared.objects import Instances, PanopticSegments
 
-from datasets.conventions import IGNORE
-from datasets.objects import Instances, PanopticSegments
 from fmtl.data.tally import class_count
 
 Problem = tuple[str, str]
@@ -33,7 +33,7 @@ def label_problems(task: str, label: Any, size: tuple[int, int], num_classes: Ma
     """Check one label.
 
     Args:
-        task: one of ``datasets.conventions.TASKS``.
+        task: one of ``fmtl_datasets.shared.conventions.TASKS``.
         label: its value in an uncollated sample.
         size: height and width of the image.
         num_classes: class counts of the data set.

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from datasets.registry import SOURCES, open_source
-from datasets.source import Source, SourceSettings
+from fmtl_datasets.registry import SOURCES, open_source
+from fmtl_datasets.shared.source import Source, SourceSettings
 
 LOOKED_AT = 60
 """Folders that are tried at most in search of the one that was meant."""

@@ -10,8 +10,8 @@ from os import R_OK, access
 from pathlib import Path
 
 import numpy as np
+from fmtl_datasets.shared.source import Indices, SampleDataset, Source, SourceFile
 
-from datasets.source import Indices, SampleDataset, Source, SourceFile
 from fmtl.data.findings import Finding
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from fmtl_datasets.pictures.contact_sheet import LabelRow, contact_sheet, sample_row
+from fmtl_datasets.shared.source import Indices, Source
 from PIL import Image
 
-from datasets.contact_sheet import LabelRow, contact_sheet, sample_row
-from datasets.source import Indices, Source
 from fmtl.data.examine import has_label
 from fmtl.data.report import DataReport
 

@@ -11,9 +11,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-
-from datasets.conventions import IGNORE
-from datasets.objects import NUM_KEYPOINTS, Instances, PanopticSegments
+from fmtl_datasets.shared.conventions import IGNORE
+from fmtl_datasets.shared.objects import NUM_KEYPOINTS, Instances, PanopticSegments
 
 Counts = npt.NDArray[np.int64]
 
@@ -178,7 +177,7 @@ def new_tally(task: str, num_classes: Mapping[str, int]) -> Tally:
     """An empty tally for a task.
 
     Args:
-        task: one of ``datasets.conventions.TASKS``.
+        task: one of ``fmtl_datasets.shared.conventions.TASKS``.
         num_classes: class counts of the data set.
     """
     if task in ("depth", "normals"):

@@ -10,8 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 
 import torch
+from fmtl_datasets.shared.source import Source
 
-from datasets.source import Source
 from fmtl.data.examine import Chunk, Examined, examine
 from fmtl.data.plan import ListPlan
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from rich.console import Group
 from rich.text import Text
 
+from fmtl.report.markdown import format_bytes
 from fmtl.screen import plain_table
-from server_app.report.markdown import format_bytes
 
 State = Literal["training", "scoring", "answered", "late", "failed", "set aside", "away"]
 _COLOURS: dict[State, str] = {

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from fmtl_datasets.scenarios.scenario_file import ScenarioError, ScenarioText, check_keys, read_scenario_text
+from fmtl_datasets.scenarios.share import StrictModel
 from pydantic import Field, ValidationError
 
-from datasets.scenario_file import ScenarioError, ScenarioText, check_keys, read_scenario_text
-from datasets.share import StrictModel
 from fmtl.network.certificates import CertificateFiles, make_authority, make_server_certificate, require_hosts
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.flower_programs import Endpoint

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario
 
-from datasets.scenario import ClientEntry, Scenario
 from fmtl.network.coordinator_folder import (
     CoordinatorFolder,
     allow_site,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.scenario import load_scenario
+from fmtl_datasets.scenarios.scenario import load_scenario
+
 from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.rehearsal import Rehearsal

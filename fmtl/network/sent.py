@@ -1,4 +1,4 @@
-"""What has left a site, from the record that the site itself keeps (`client_app.sent`), in a form for people."""
+"""What has left a site, from the record that the site itself keeps (`client_app.site.sent`), in a form for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, Json, ValidationError
 
 from client_app.call import Kind
 from fmtl.network.errors import NetworkSetupError
-from server_app.report.markdown import format_bytes
+from fmtl.report.markdown import format_bytes
 
 KINDS: Mapping[str, str] = {
     "describe": "profile, once for each run",

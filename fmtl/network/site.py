@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from client_app.app import RESIDENT_VARIABLE
-from client_app.resident.asking import LOG_VARIABLE
-from client_app.sent import SENT_VARIABLE
-from client_app.site_file import SiteFile, read_site_file
+from client_app.site.resident.asking import LOG_VARIABLE
+from client_app.site.sent import SENT_VARIABLE
+from client_app.site.site_file import SiteFile, read_site_file
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.flower_programs import NodeSettings, node_command, parse_endpoint, service_environment
 from fmtl.network.services import Program, Service, alone
@@ -143,7 +143,7 @@ def node_program(site: SiteFile, path: Path, environment: Mapping[str, str], res
         site: the site's file.
         path: where it lies.
         environment: what the node's environment is made from.
-        resident: private folder of the process that does the client's work (`client_app.resident`).
+        resident: private folder of the process that does the client's work (`client_app.site.resident`).
     """
     settings = NodeSettings(
         coordinator=parse_endpoint(site.coordinator, "coordinator"),

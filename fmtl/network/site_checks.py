@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from client_app.site_file import SiteFile, read_site_file
+from client_app.site.site_file import SiteFile, read_site_file
 from fmtl.network.certificates import read_facts
 from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
@@ -193,8 +193,9 @@ def _check_data(site: SiteFile, show: Callable[[str], None]) -> None:
     if entry.dataset == "procedural":
         show("data: procedural scenes, nothing to read")
         return
-    from datasets.registry import open_source
-    from datasets.source import SourceSettings
+    from fmtl_datasets.registry import open_source
+    from fmtl_datasets.shared.source import SourceSettings
+
     from fmtl.data.check import CheckOptions, check_source
 
     settings = SourceSettings(entry.data_path(), site.state / "label-cache", entry.parts_flags, entry.stuff_labels)
@@ -212,7 +213,7 @@ def _check_data(site: SiteFile, show: Callable[[str], None]) -> None:
 
 
 def _check_device(site: SiteFile, show: Callable[[str], None]) -> None:
-    from client_app.trial_step import trial_step
+    from client_app.round.trial_step import trial_step
 
     started = time.monotonic()
     trial = trial_step(site.entry, site.state / "label-cache")

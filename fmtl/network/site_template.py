@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datasets.conventions import DATASET_TASKS
+from fmtl_datasets.shared.conventions import DATASET_TASKS
+
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.site_keys import SITE_NAME
 

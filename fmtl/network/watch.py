@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fmtl.network.board import Board, clients_text
-from server_app.report.markdown import format_bytes
+from fmtl.report.markdown import format_bytes
 
 Event = dict[str, Any]
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fmtl.report.figure import write_figure
 from fmtl.reproduce.measured import MeasuredRow
 from fmtl.reproduce.plan import Reproduction
-from server_app.report.figure import write_figure
 
 __all__ = ["draw_table", "write_chart"]
 

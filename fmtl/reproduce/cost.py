@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from fmtl_datasets.registry import open_dataset, share_indices
+from fmtl_datasets.scenarios.scenario import ClientEntry
+from fmtl_datasets.shared.source import Source
 
-from client_app.local_model import client_tasks
 from client_app.model import ModelConfig, build_model
+from client_app.round.local_model import client_tasks
 from client_app.training.loop import phases_of
 from client_app.training.vectors import buffer_layouts, group_layouts
-from datasets.registry import open_dataset, share_indices
-from datasets.scenario import ClientEntry
-from datasets.source import Source
 from fmtl.reproduce.needs import opened_source
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Table, TableError
 from fmtl.sweep.plan import Job
-from fmtl_strategies.base import PersonalizedStrategy
+from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
 from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import GroupLayout
 from fmtl_strategies.contract.profile import PROTOCOL_VERSION, ClientProfile, TaskProfile
 from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.registry import make_strategy
-from fmtl_strategies.wrapping import WrappingStrategy
+from fmtl_strategies.round.base import PersonalizedStrategy
 from server_app.config import RunConfig, parse_run_config
 
 __all__ = ["ClientCost", "RunCost", "client_costs", "run_cost"]

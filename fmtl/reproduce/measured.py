@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fmtl.report.run_reader import Run, read_run
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Column, Row, Table
 from fmtl.sweep.plan import Job, State, jobs_of, reason_of, states_of
 from fmtl_strategies.maths.delta_m import delta_m
-from server_app.report.run_reader import Run, read_run
 
 __all__ = ["Measured", "MeasuredRow", "MeasuredRun", "measure"]
 

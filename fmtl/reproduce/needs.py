@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.registry import open_source, require_fitting
-from datasets.scenario import DATA_ROOT_VARIABLE, ClientEntry, ScenarioError
-from datasets.source import DataFileError, DataLayoutError, Source, SourceSettings
+from fmtl_datasets.registry import open_source, require_fitting
+from fmtl_datasets.scenarios.scenario import DATA_ROOT_VARIABLE, ClientEntry, ScenarioError
+from fmtl_datasets.shared.source import DataFileError, DataLayoutError, Source, SourceSettings
+
 from fmtl.reproduce.plan import Reproduction
 
 __all__ = ["Need", "find_needs", "opened_source"]

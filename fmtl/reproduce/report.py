@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from fmtl.report.table import printable
 from fmtl.reproduce.chart import write_chart
 from fmtl.reproduce.measured import Measured, MeasuredRow, measure
 from fmtl.reproduce.plan import Reproduction
@@ -19,7 +20,6 @@ from fmtl.reproduce.table import Column, Table
 from fmtl.screen import plain_table
 from fmtl_strategies.contract.files import write_text
 from fmtl_strategies.registry import strategy_class
-from server_app.report.table import printable
 
 __all__ = ["Report", "make_report", "print_report", "write_report"]
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from fmtl_datasets.scenarios.scenario import ClientEntry
 
-from client_app.local_data import local_data
-from client_app.local_model import client_tasks, reusable_model
+from client_app.round.local_data import local_data
+from client_app.round.local_model import client_tasks, reusable_model
 from client_app.training.batches import LocalData
 from client_app.training.device import choose_arithmetic
 from client_app.training.evaluation import evaluate
 from client_app.training.loop import Learner, RoundPlan, train_round
 from client_app.training.optimiser import build_optimiser
-from datasets.scenario import ClientEntry
 from fmtl.reproduce.cost import ClientCost
 from fmtl.reproduce.edge_time import seconds_per_edge_image
 from fmtl_strategies.contract.settings import LocalSettings

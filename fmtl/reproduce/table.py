@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from fmtl_datasets.shared.conventions import TASKS
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from datasets.conventions import TASKS
 from fmtl.simulation.errors import SettingError
 from fmtl.simulation.run_config import read_toml
 from fmtl_strategies.maths.delta_m import delta_m

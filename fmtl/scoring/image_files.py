@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from fmtl_datasets.shared.matlab import read_variable
+from fmtl_datasets.shared.source import DataFileError
+from fmtl_datasets.sources.folder.pixels import png_bits, read_three_channels, read_values
 from PIL import Image
 
-from datasets.folder.pixels import png_bits, read_three_channels, read_values
-from datasets.matlab import read_variable
-from datasets.source import DataFileError
 from fmtl.scoring.result import ScoreFileError
 
 GREY = 0

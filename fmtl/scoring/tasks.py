@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets.conventions import TASKS
+from fmtl_datasets.shared.conventions import TASKS
+
 from fmtl.scoring.dense import score_directory
 from fmtl.scoring.detections import score_detections
 from fmtl.scoring.panoptic import score_panoptic
@@ -15,7 +16,7 @@ def score(task: str, predictions: Path, ground_truth: Path, options: ScoreOption
     """Score files of any task.
 
     Args:
-        task: one of `datasets.conventions.TASKS`.
+        task: one of `fmtl_datasets.shared.conventions.TASKS`.
         predictions: a results file in COCO's format (instance, keypoints), a panoptic JSON file, or else a folder.
         ground_truth: an annotation file in COCO's format, a panoptic JSON file, or else a folder.
         options: None for the defaults.

@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fmtl.report.figure import write_figure
 from fmtl.sweep.row import Row
-from server_app.report.figure import write_figure
 
 __all__ = ["draw_changes", "write_chart"]
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.scenario import Scenario, load_scenario
+from fmtl_datasets.scenarios.scenario import Scenario, load_scenario
+
 from fmtl.commands.run import find_app
 from fmtl.precheck import check_settings
 from fmtl.simulation.errors import SettingError

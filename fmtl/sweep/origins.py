@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from datasets.scenario import Scenario
+from fmtl_datasets.scenarios.scenario import Scenario
+
 from fmtl.simulation.run_config import RunConfig
 from fmtl_strategies.parameters import OriginKind, origin_kind
 from fmtl_strategies.registry import make_strategy

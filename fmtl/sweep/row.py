@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from fmtl.report.comparison import Cell
+from fmtl.report.run_reader import Run
 from fmtl.sweep.file import SweepRun
 from fmtl.sweep.plan import Job
-from server_app.report.comparison import Cell
-from server_app.report.run_reader import Run
 
 __all__ = ["Entry", "Row"]
 

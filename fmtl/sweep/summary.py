@@ -9,6 +9,11 @@ from typing import Any
 
 from rich.table import Table
 
+from fmtl.report.comparison import Cell, Comparison, compare_runs
+from fmtl.report.curves import write_curves
+from fmtl.report.markdown import markdown_report
+from fmtl.report.run_reader import read_run
+from fmtl.report.table import printable
 from fmtl.screen import plain_table
 from fmtl.sweep.chart import write_chart
 from fmtl.sweep.file import Sweep
@@ -16,11 +21,6 @@ from fmtl.sweep.origins import by_kind, values_of
 from fmtl.sweep.plan import Job, jobs_of, reason_of, states_of
 from fmtl.sweep.row import Entry, Row
 from fmtl_strategies.contract.files import write_json, write_text
-from server_app.report.comparison import Cell, Comparison, compare_runs
-from server_app.report.curves import write_curves
-from server_app.report.markdown import markdown_report
-from server_app.report.run_reader import read_run
-from server_app.report.table import printable
 
 __all__ = ["change_against_local", "failures", "signed", "summarise", "to_table", "write_summary"]
 

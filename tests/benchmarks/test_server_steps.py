@@ -13,12 +13,12 @@ from reads import ReadCounter
 
 from benchmarks import aggregation
 from benchmarks.server_steps import Rounds, as_table, chosen_names, make_rounds, measure_strategy
-from fmtl_strategies.base import RoundSettings
 from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.maths.combine import add_combination
 from fmtl_strategies.maths.gram import GRAM_COLUMNS, gram_matrix
 from fmtl_strategies.registry import make_strategy, strategy_names
+from fmtl_strategies.round.base import RoundSettings
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads the process' memory from /proc")
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dp_accounting import dp_event, pld
+from fmtl_datasets.shared.privacy import Privacy
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -24,7 +25,6 @@ from client_app.privacy import (
     write_account,
 )
 from client_app.training.errors import PrivacyError
-from datasets.privacy import Privacy
 from fmtl.local_run import run_in_process
 from fmtl_strategies.contract.layout import ArraySpec, GroupLayout
 

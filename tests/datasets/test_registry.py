@@ -10,13 +10,19 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from fmtl_datasets.registry import (
+    SOURCES,
+    open_dataset,
+    open_source,
+    procedural_indices,
+    selected_indices,
+    share_indices,
+)
+from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, ScenarioError, load_scenario
+from fmtl_datasets.shared.memory import InMemory
+from fmtl_datasets.shared.source import Indices, SourceSettings
+from fmtl_datasets.sources.nyud import Nyud
 from PIL import Image
-
-from datasets.memory import InMemory
-from datasets.nyud import Nyud
-from datasets.registry import SOURCES, open_dataset, open_source, procedural_indices, selected_indices, share_indices
-from datasets.scenario import ClientEntry, Scenario, ScenarioError, load_scenario
-from datasets.source import Indices, SourceSettings
 
 IDS = tuple(f"{number:04d}" for number in range(1, 13))
 
@@ -162,7 +168,7 @@ def test_a_list_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path,
 
 
 def test_tasks_that_the_folder_does_not_give_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.nyud.source.NyudSource.tasks", ("depth",))
+    monkeypatch.setattr("fmtl_datasets.sources.nyud.source.NyudSource.tasks", ("depth",))
     with pytest.raises(ScenarioError, match="client a: NYUD-v2, variant nyud320 in .* has no semseg; it offers depth"):
         open_dataset(entry(nyud_folder(tmp_path)), "train")
 
@@ -177,7 +183,7 @@ def test_images_without_a_label_are_dropped_after_the_shares_are_cut(
     clients = [entry(root, share={"part": part, "of": 2}) for part in range(2)]
     before = [opened_ids(client, "train", monkeypatch) for client in clients]
     with monkeypatch.context() as patched:
-        patched.setattr("datasets.nyud.source.NyudSource.usable", even_ones)
+        patched.setattr("fmtl_datasets.sources.nyud.source.NyudSource.usable", even_ones)
         after = [opened_ids(client, "train", patched) for client in clients]
     for dropped, whole in zip(after, before, strict=True):
         assert dropped == tuple(image_id for image_id in whole if IDS.index(image_id) % 2 == 0)
@@ -221,7 +227,7 @@ def test_resized_samples_have_the_image_size_and_padded_ones_their_own(tmp_path:
 def test_data_that_fit_are_kept_in_memory_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = entry(nyud_folder(tmp_path))
     assert isinstance(open_dataset(client, "train"), InMemory)
-    monkeypatch.setattr("datasets.registry.KEEP_BYTES", 1000)
+    monkeypatch.setattr("fmtl_datasets.registry.KEEP_BYTES", 1000)
     dataset = open_dataset(client, "train")
     assert not isinstance(dataset, InMemory)
     assert dataset[0]["image"].shape == (3, 32, 32)

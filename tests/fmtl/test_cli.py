@@ -57,7 +57,7 @@ def test_own_datasets_package_wins_over_one_found_earlier(tmp_path: Path) -> Non
 
 
 def test_missing_datasets_package_says_what_to_install() -> None:
-    error = ModuleNotFoundError("No module named 'datasets.scenario'", name="datasets.scenario")
+    error = ModuleNotFoundError("No module named 'fmtl_datasets.registry'", name="fmtl_datasets.registry")
     assert cli.caused_by_user(error)
     assert "pip install -e ." in cli.error_sentence(error)
     assert not cli.caused_by_user(ModuleNotFoundError("No module named 'torch'", name="torch"))

@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fmtl_datasets.registry import open_source
+from fmtl_datasets.shared.source import SourceSettings
+from fmtl_datasets.sources.nyud import Nyud
 from PIL import Image
 from tiny_bsds import write_bsds
 from tiny_coco import write_coco
@@ -18,9 +21,6 @@ from tiny_data import write_nyud
 from tiny_folder import write_folder
 from tiny_pascal_context import shows_people, write_pascal_context
 
-from datasets.nyud import Nyud
-from datasets.registry import open_source
-from datasets.source import SourceSettings
 from fmtl.data import check as check_module
 from fmtl.data.check import CheckOptions, check_source
 from fmtl.data.findings import KINDS

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fmtl_datasets.shared.conventions import DATASET_TASKS
 from PIL import Image
 from tiny_coco import write_coco
 from tiny_data import write_nyud
 
-from datasets.conventions import DATASET_TASKS
 from fmtl import cli
 from fmtl.data.facts import PACKAGES
 from fmtl.data.pages import read_pages
@@ -174,7 +174,7 @@ def test_interruption_leaves_a_partial_report_and_no_process(tmp_path: Path) -> 
         # Whoever runs the tests in the background may have told them to ignore it, and children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from fmtl import cli\n"
-        "from datasets.nyud import Nyud\n"
+        "from fmtl_datasets.sources.nyud import Nyud\n"
         "read = Nyud.__getitem__\n"
         "def slowly(self, index):\n"
         "    time.sleep(0.1 if index < 34 else 3); print('reading', flush=True); return read(self, index)\n"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from fmtl_datasets.shared.conventions import TASKS
+from fmtl_datasets.sources.procedural import ProceduralScenes
 
-from datasets.conventions import TASKS
-from datasets.procedural import ProceduralScenes
 from fmtl.data.facts import unexpected_counts
 from fmtl.data.findings import KINDS, Finding
 from fmtl.data.tally import ObjectTally

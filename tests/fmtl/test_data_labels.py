@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from fmtl_datasets.shared.conventions import PANOPTIC_THINGS, TASKS
+from fmtl_datasets.shared.objects import Instances, PanopticSegments
+from fmtl_datasets.sources.procedural import ProceduralScenes
 
-from datasets.conventions import PANOPTIC_THINGS, TASKS
-from datasets.objects import Instances, PanopticSegments
-from datasets.procedural import ProceduralScenes
 from fmtl.data.label_checks import image_problems, label_problems
 
 SIZE = (20, 30)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from fmtl_datasets.registry import open_source
+from fmtl_datasets.shared.source import DataFileError, SourceSettings
 from tiny_folder import write_folder
 
-from datasets.registry import open_source
-from datasets.source import DataFileError, SourceSettings
 from fmtl.data.check import CheckOptions, check_source
 from fmtl.data.report import DataReport
 

@@ -11,7 +11,7 @@ import pytest
 
 from fmtl.network import link as door
 from fmtl.network.link import LARGEST_REQUEST, Door, is_from_here, is_open
-from fmtl_strategies.reply_limits import LINK_HEADER
+from fmtl_strategies.round.limits import LINK_HEADER
 
 SITE, HERE = ("192.0.2.7", 50000), ("198.51.100.1", 8000)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from fmtl_datasets.scenarios.scenario import load_scenario
+from fmtl_datasets.shared.conventions import DATASET_TASKS
 
-from client_app.sent import SENT_VARIABLE, note_answer, note_error
-from client_app.site_file import read_site_file
-from datasets.conventions import DATASET_TASKS
-from datasets.scenario import load_scenario
+from client_app.site.sent import SENT_VARIABLE, note_answer, note_error
+from client_app.site.site_file import read_site_file
 from fmtl.network.coordinator_folder import allow_site, make_coordinator, revoke_site
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.site import SENT_FILE

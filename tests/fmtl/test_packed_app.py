@@ -30,10 +30,10 @@ def test_packed_app_holds_the_code_of_sites_and_server_only(packed: zipfile.ZipF
 def test_packed_app_runs_without_the_rest_of_the_checkout(packed: zipfile.ZipFile, tmp_path: Path) -> None:
     packed.extractall(tmp_path)
     script = (
-        "import sys; sys.path.insert(0, ''); import client_app.handlers, client_app.resident.serving\n"
+        "import sys; sys.path.insert(0, ''); import client_app.round.handlers, client_app.site.resident.serving\n"
         "assert not {'scipy', 'matplotlib'} & set(sys.modules), 'slow to load, and few clients need them'\n"
         "import server_app.app\n"
-        "from datasets.scenario import load_scenario; load_scenario('default')\n"
+        "from fmtl_datasets.scenarios.scenario import load_scenario; load_scenario('default')\n"
         "ours = {m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in ('client_app', 'datasets', 'fmtl')}\n"
         "print(sorted(f for f in ours if not f.startswith(sys.argv[1])))"
     )
@@ -48,7 +48,7 @@ def test_process_for_each_message_imports_nothing_heavy_of_ours(packed: zipfile.
     packed.extractall(tmp_path)
     script = (
         "import sys; import flwr.supernode.cli; before = set(sys.modules); sys.path.insert(0, '')\n"
-        "import client_app.app, client_app.resident.asking; print(sorted(set(sys.modules) - before))"
+        "import client_app.app, client_app.site.resident.asking; print(sorted(set(sys.modules) - before))"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from fmtl_datasets.scenarios.scenario import Scenario, ScenarioError, load_scenario
 
-from datasets.scenario import Scenario, ScenarioError, load_scenario
 from fmtl.cli import main
 from fmtl.precheck import check_settings
 

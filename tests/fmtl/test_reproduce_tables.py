@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fmtl_datasets.scenarios.scenario import load_scenario
 from run_folders import TABLE_1, TABLE_1_COLUMNS
 
 from client_app.tasks import get_task
-from datasets.scenario import load_scenario
 from fmtl.reproduce.plan import reproduction
 from fmtl.reproduce.table import Table, TableError, list_tables, load_table
 from fmtl.sweep.plan import jobs_of

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from fmtl.report.run_reader import read_run
 from fmtl.reproduce.cost import client_costs, run_cost
 from fmtl.reproduce.plan import reproduction
 from fmtl.reproduce.report import lines_of, make_report
 from fmtl.reproduce.table import load_table
 from fmtl.sweep.plan import jobs_of
-from server_app.report.run_reader import read_run
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "tests/support/tiny_table.toml"

@@ -195,7 +195,7 @@ def test_folder_without_a_run_and_damaged_folder_are_named(launches: list[Launch
 
 
 MINE = """
-from fmtl_strategies.base import PersonalizedStrategy
+from fmtl_strategies.round.base import PersonalizedStrategy
 class Mine(PersonalizedStrategy):
     name, summary_line = "mine", "one"
     def aggregate_pool(self, pool, server_round):

@@ -111,7 +111,7 @@ OUTSIDE = {"strategy": "fedavg", "strategy-parameters": "", "seed": 0}
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A strategy outside the project, in the folder of strategies."""
     tmp_path.joinpath("outside_merged.py").write_text(
-        "from fmtl_strategies.base import PersonalizedStrategy\n"
+        "from fmtl_strategies.round.base import PersonalizedStrategy\n"
         "class Mine(PersonalizedStrategy):\n"
         "    name, summary_line = 'mine', 'one'\n"
         "    def aggregate_pool(self, pool, server_round): return {}\n"

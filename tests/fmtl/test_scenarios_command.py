@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fmtl_datasets.scenarios.scenario import list_scenarios, load_scenario
 from typer.testing import CliRunner
 
-from datasets.scenario import list_scenarios, load_scenario
 from fmtl.cli import build_app
 from fmtl.commands.scenarios import grouped
 from fmtl.screen import WIDTH

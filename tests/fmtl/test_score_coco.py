@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from fmtl_datasets.shared.conventions import TASKS
 from perturbed_coco import ABSENT, ANNOTATIONS, COCO, Json, drawn_annotations, load, results, spoiled_detections
 from PIL import Image
 from pycocotools import coco
@@ -19,7 +20,6 @@ from pycocotools import mask as mask_tools
 from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
-from datasets.conventions import TASKS
 from fmtl.commands.score import command
 from fmtl.scoring.result import ScoreFileError, ScoreOptions
 from fmtl.scoring.run_lengths import MaskError, compressed_mask, runs

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.image import imread
 
+from fmtl.report.comparison import Cell
 from fmtl.sweep.chart import draw_changes, write_chart
 from fmtl.sweep.row import Row
-from server_app.report.comparison import Cell
 
 
 def row(label: str, *changes: float | None) -> Row:

@@ -13,8 +13,8 @@ from fmtl_strategies.parameters import StrategyParameterError, parameter_text, p
 from fmtl_strategies.registry import UnknownStrategyError, check_parameters, strategy_class
 
 HEADER = """
-from fmtl_strategies.base import PersonalizedStrategy
-from fmtl_strategies.fedavg import FedAvg
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.methods.fedavg import FedAvg
 from fmtl_strategies.parameters import StrategyParameters, parameter
 """
 WHOLE = """
@@ -112,7 +112,7 @@ def test_name_of_another_form_is_refused(name: str) -> None:
     ("body", "attribute", "expected"),
     [
         (WHOLE, "Mime", "has no Mime; it has FedAvg, Mine. Correct the name"),
-        ("Mine = 3\n", "Mine", "is not a class derived from fmtl_strategies.base.PersonalizedStrategy"),
+        ("Mine = 3\n", "Mine", "is not a class derived from fmtl_strategies.round.base.PersonalizedStrategy"),
         ("class Mine: pass\n", "Mine", "is not a class derived from"),
         ("", "PersonalizedStrategy", "is not a class derived from"),
         ("class Mine(PersonalizedStrategy):\n    name = 'mine'\n", "Mine", "does not define aggregate_pool"),

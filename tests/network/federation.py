@@ -17,9 +17,9 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, load_scenario
 from safetensors.numpy import load_file
 
-from datasets.scenario import ClientEntry, Scenario, load_scenario
 from fmtl.network.coordinator_folder import revoke_site
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.launching import resumed_run

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from federation import TINY, Federation, slow
+from fmtl_datasets.scenarios.scenario import load_scenario
 
-from datasets.scenario import load_scenario
 from fmtl.network.certificates import make_server_certificate, read_facts
 from fmtl.network.site import HANDSHAKE_FAILED
 from fmtl.network.site_register import site_states

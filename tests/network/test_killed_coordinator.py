@@ -8,7 +8,7 @@ import pytest
 from federation import Federation, assert_equal, run_apart
 
 from fmtl.network.runs import RunEndedBadlyError
-from fmtl_strategies.exchange import CONNECTED_ANEW, LINK_RESTARTED
+from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED
 
 ROUNDS = 3
 CLIENTS = ("one", "two", "three")

@@ -9,7 +9,7 @@ import pytest
 from federation import Arrays, Federation, assert_equal, run_apart, slow
 
 from fmtl_strategies.contract.messages import PROCESS_ENDED
-from fmtl_strategies.exchange import CONNECTED_ANEW
+from fmtl_strategies.round.exchange import CONNECTED_ANEW
 
 CLIENTS = ("one", "two", "three")
 ROUNDS = 2
@@ -27,7 +27,7 @@ def history(running: Federation) -> list[dict[str, Any]]:
     starts = running.rehearsal.log("three").count("starting it again")
     running.kill("flwr-clientapp", "two")
     running.kill("flower-supernode", "three")
-    running.kill("client_app.resident.serving", "one")
+    running.kill("client_app.site.resident.serving", "one")
     for client in CLIENTS:
         running.plan(client)
     running.wait(lambda: running.rehearsal.log("three").count("starting it again") > starts, "a new node")
@@ -85,7 +85,7 @@ def test_a_client_that_dies_again_is_set_aside_and_takes_part_in_the_next_round(
     run_id = federation.submit("twice", num_server_rounds=2, quorum=0.3, evaluate_every=2)
     for count in (1, 2):
         federation.wait(lambda count=count: federation.calls("one").count("train 1") == count, f"one is asked: {count}")  # type: ignore[misc]
-        federation.kill("client_app.resident.serving", "one")
+        federation.kill("client_app.site.resident.serving", "one")
     federation.plan("one")
     assert federation.follow(run_id, "twice")["status"] == "completed"
     first, second, _ = federation.history("twice")
@@ -101,7 +101,7 @@ def test_without_retries_one_death_is_enough(federation: Federation, history: li
     federation.plan("one", round_1={"hold": True})
     run_id = federation.submit("no-retries", num_server_rounds=1, quorum=0.3, retries=0)
     federation.wait_for_call("one", "train 1")
-    federation.kill("client_app.resident.serving", "one")
+    federation.kill("client_app.site.resident.serving", "one")
     federation.plan("one")
     assert federation.follow(run_id, "no-retries")["status"] == "completed"
     assert PROCESS_ENDED in federation.history("no-retries")[0]["set_aside"]["one"]

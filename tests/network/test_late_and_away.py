@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from federation import Federation, slow
-
-from datasets.scenario import ClientEntry
+from fmtl_datasets.scenarios.scenario import ClientEntry
 
 pytestmark = slow
 

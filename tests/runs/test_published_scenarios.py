@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, list_scenarios, load_scenario
+from fmtl_datasets.sources.nyud import VARIANTS
 from tiny_data import SIDE, limited, shrunk, write_all, write_nyud, write_scenario, write_shrunk
 
-from client_app import participant
-from client_app.local_model import PreparedModel
-from datasets.nyud import VARIANTS
-from datasets.scenario import ClientEntry, Scenario, list_scenarios, load_scenario
+from client_app.round import participant
+from client_app.round.local_model import PreparedModel
 from fmtl.local_run import run_in_process
 from fmtl_strategies.registry import strategy_names
 

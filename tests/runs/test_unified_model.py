@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fmtl_datasets.scenarios.scenario import load_scenario
 from safetensors.torch import load_file
 
-from client_app.local_data import local_data
-from client_app.local_model import prepare_model
-from datasets.scenario import load_scenario
+from client_app.round.local_data import local_data
+from client_app.round.local_model import prepare_model
 from fmtl.local_run import run_in_process
 
 SCENARIO = Path(__file__).parents[1] / "support/tiny.yaml"

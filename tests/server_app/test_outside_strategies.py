@@ -20,7 +20,7 @@ from server_app.run_folder import RunFolderError
 
 SCENARIO = Path(__file__).parents[1] / "support/tiny.yaml"
 MODULE = """
-from fmtl_strategies.base import PersonalizedStrategy
+from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.parameters import StrategyParameters, parameter
 
 class Parameters(StrategyParameters):

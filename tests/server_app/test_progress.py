@@ -11,8 +11,8 @@ import pytest
 
 from fmtl import toy_federation as toy
 from fmtl_strategies.contract.messages import PROCESS_ENDED, Instruction
-from fmtl_strategies.exchange import Patience
-from fmtl_strategies.fedper import FedPer
+from fmtl_strategies.methods.fedper import FedPer
+from fmtl_strategies.round.exchange import Patience
 from server_app.config import RunConfigError, parse_run_config, read_known_sites
 from server_app.progress import ProgressLog
 from server_app.run_folder import RunFolder

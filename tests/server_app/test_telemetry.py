@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fmtl import toy_federation as toy
-from fmtl_strategies.fedper import FedPer
+from fmtl_strategies.methods.fedper import FedPer
 from server_app.config import RunConfig
 from server_app.event_file import Scalar, beginning, points
 from server_app.rounds import run_rounds

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from fmtl_datasets.shared.conventions import PANOPTIC_THINGS
+from fmtl_datasets.shared.objects import NUM_KEYPOINTS, Instances, PanopticSegments
 from torch import Tensor, nn
 
 from client_app.model import ModelConfig, MultiTaskModel, build_model
 from client_app.tasks import get_task
 from client_app.tasks.object_task import ObjectTask
-from datasets.conventions import PANOPTIC_THINGS
-from datasets.objects import NUM_KEYPOINTS, Instances, PanopticSegments
 
 NUM_CLASSES: Mapping[str, int] = {"semseg": 4, "stuff": 5, "instance": 3, "panoptic": 7, PANOPTIC_THINGS: 3}
 COCO_TASKS = ("instance", "keypoints", "stuff", "panoptic")

@@ -8,7 +8,7 @@ import numpy as np
 from toy_federation import profile
 
 from fmtl_strategies.contract.layout import ArraySpec, GroupLayout
-from fmtl_strategies.pools import PoolRound, RowKey
+from fmtl_strategies.round.store import PoolRound, RowKey
 
 
 def encoder_pool(

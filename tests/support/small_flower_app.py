@@ -38,7 +38,7 @@ SERVER = """
     import time
     from pathlib import Path
 
-    import datasets
+    import fmtl_datasets
     from flwr.app import ConfigRecord, Message, RecordDict
     from flwr.serverapp import ServerApp
 
@@ -66,7 +66,7 @@ SERVER = """
         (out / "result.json").write_text(json.dumps({"status": "completed"}))
 """
 CLIENT = """
-    import datasets
+    import fmtl_datasets
     import fmtl_strategies
     from flwr.app import ConfigRecord, Message, RecordDict
     from flwr.clientapp import ClientApp

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from fmtl_datasets.sources.procedural import ProceduralScenes
 from PIL import Image
-
-from datasets.procedural import ProceduralScenes
 
 LANDSCAPE, PORTRAIT = (48, 72), (72, 48)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fmtl_datasets.scenarios.scenario import ClientEntry, Share
 from torch import Tensor
 
-from client_app.participant import Participant
+from client_app.round.participant import Participant
 from client_app.training.batches import LocalData
-from datasets.scenario import ClientEntry, Share
 from fmtl_strategies.contract.messages import Instruction
 from fmtl_strategies.contract.settings import LocalSettings
 

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fmtl_datasets.sources.coco.categories import FIRST_STUFF, PANOPTIC_STUFF, STUFF, THINGS
+from fmtl_datasets.sources.procedural import KEYPOINT_NAMES
 from PIL import Image
 from pycocotools import mask as coco_masks
-
-from datasets.coco.categories import FIRST_STUFF, PANOPTIC_STUFF, STUFF, THINGS
-from datasets.procedural import KEYPOINT_NAMES
 
 Mask = npt.NDArray[np.bool_]
 Json = dict[str, Any]

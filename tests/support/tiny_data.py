@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
+from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, load_scenario
+from fmtl_datasets.sources.nyud import VARIANTS
+from fmtl_datasets.sources.procedural import ProceduralScenes
 from PIL import Image
 from scipy.io import savemat
 from timm.models import FeatureInfo, generate_default_cfgs, register_model
@@ -20,10 +23,6 @@ from tiny_bsds import write_bsds
 from tiny_coco import write_coco
 from tiny_pascal_context import write_pascal_context
 from torch import Tensor, nn
-
-from datasets.nyud import VARIANTS
-from datasets.procedural import ProceduralScenes
-from datasets.scenario import ClientEntry, Scenario, load_scenario
 
 ENCODER = "fmtl_tiny_pyramid"
 SIDE = 64
@@ -89,7 +88,8 @@ def write_nyud(root: Path, variant: str, train: int, val: int, size: tuple[int, 
 
     Args:
         root: the data root; made where it does not exist.
-        variant: one of ``datasets.nyud.VARIANTS``; ``nyud320`` also has the lists ``train_mini`` and ``val_mini``.
+        variant: one of ``fmtl_datasets.sources.nyud.VARIANTS``; ``nyud320`` also has the lists ``train_mini`` and
+            ``val_mini``.
         train, val: number of images of the lists.
         size: height and width of every image.
     """

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fmtl_datasets.shared.conventions import TASKS, Sample
+from fmtl_datasets.shared.objects import Instances, PanopticSegments
+from fmtl_datasets.sources.procedural import KEYPOINT_NAMES, ProceduralScenes
+from fmtl_datasets.sources.procedural.classes import PART_CLASSES, SEMSEG_CLASSES, STUFF_CLASSES, THING_CLASSES
 from PIL import Image
 from pycocotools import mask as coco_masks
-
-from datasets.conventions import TASKS, Sample
-from datasets.objects import Instances, PanopticSegments
-from datasets.procedural import KEYPOINT_NAMES, ProceduralScenes
-from datasets.procedural.classes import PART_CLASSES, SEMSEG_CLASSES, STUFF_CLASSES, THING_CLASSES
 
 Array = npt.NDArray[Any]
 Json = dict[str, Any]

@@ -102,7 +102,7 @@ def test_pytest_imports_our_datasets_beside_another_package_of_that_name(
     tmp_path: Path, foreign_datasets: Path
 ) -> None:
     test = tmp_path / "test_import.py"
-    test.write_text("import datasets\n\ndef test_file():\n    assert datasets.__file__ == 'shown'\n")
+    test.write_text("import datasets\n\ndef test_file():\n    assert fmtl_datasets.__file__ == 'shown'\n")
     outcome = subprocess.run(
         [
             sys.executable,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from fmtl_datasets.shared.objects import Instances
 
-from client_app.detections import Detections
 from client_app.metrics.base import Array, MetricUnavailable
 from client_app.metrics.coco.objects import (
     KEYPOINT_VALUES,
@@ -18,7 +18,7 @@ from client_app.metrics.coco.objects import (
 )
 from client_app.metrics.coco.pycocotools_quiet import annotation_set, evaluation
 from client_app.metrics.records import RecordMetric
-from datasets.objects import Instances
+from client_app.pictures.detections import Detections
 
 BOX_AND_MASK_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KEYPOINT_NUMBERS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
@@ -30,7 +30,7 @@ DECIMALS = 10
 
 
 class HasDetections(Protocol):
-    """A prediction that can say what it found in each image; see `client_app.detections.DetectionOutput`."""
+    """A prediction that can say what it found in each image; see `client_app.pictures.detections.DetectionOutput`."""
 
     def detections(self) -> list[Detections]:
         """Return what was found in each image."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fmtl_datasets.shared.objects import Instances
 from pycocotools import mask as run_length
 from torch import Tensor
 
-from client_app.detections import Detections
-from datasets.objects import Instances
+from client_app.pictures.detections import Detections
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

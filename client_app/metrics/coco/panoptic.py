@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from fmtl_datasets.shared.objects import PanopticSegments
 
 from client_app.metrics.base import Metric, MetricUnavailable
 from client_app.metrics.coco.segment_matching import Floats, SegmentMap, match_segments, segment_map
-from datasets.objects import PanopticSegments
 
 
 class HasSegments(Protocol):
-    """A prediction that can give its segments; see `client_app.detections.PanopticOutput`."""
+    """A prediction that can give its segments; see `client_app.pictures.detections.PanopticOutput`."""
 
     def segments(self) -> list[PanopticSegments]:
         """Return the segments of each image."""

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from datasets.objects import PanopticSegments
+from fmtl_datasets.shared.objects import PanopticSegments
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

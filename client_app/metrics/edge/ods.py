@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from fmtl_datasets.shared.edge_annotators import drawings
 from torch import Tensor
 
 from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
@@ -13,7 +14,6 @@ from client_app.metrics.edge.counts import EdgeCounts, EdgeImage
 from client_app.metrics.edge.matching import BoolArray
 from client_app.metrics.edge.parallel import score_images
 from client_app.metrics.edge.protocol import EdgeProtocol
-from datasets.edge_annotators import drawings
 
 IGNORE_LABEL = 255
 _COUNTERS = ("matched_predicted", "predicted", "matched_annotated", "annotated")

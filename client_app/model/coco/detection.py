@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from fmtl_datasets.shared.objects import NUM_KEYPOINTS, Instances
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -18,12 +19,11 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
-from client_app.detections import Detections
 from client_app.model.coco.pasting import paste_masks
 from client_app.model.coco.precision import AutocastState, with_float32_output
 from client_app.model.coco.pyramid import LEVEL_NAMES, LEVELS, map_strides
 from client_app.model.coco.targets import Part, detection_targets
-from datasets.objects import NUM_KEYPOINTS, Instances
+from client_app.pictures.detections import Detections
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 BOX_CELLS, PART_CELLS = 7, 14
@@ -85,7 +85,7 @@ class DetectionHead(nn.Module):
 
 
 class DetectionPrediction:
-    """The pyramid of a batch and the head that reads it; a `client_app.detections.DetectionOutput`.
+    """The pyramid of a batch and the head that reads it; a `client_app.pictures.detections.DetectionOutput`.
 
     Args:
         head: what finds objects.

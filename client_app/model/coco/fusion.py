@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from fmtl_datasets.shared.objects import PanopticSegments
 from torch import Tensor
 
-from client_app.detections import Detections
-from datasets.objects import PanopticSegments
+from client_app.pictures.detections import Detections
 
 SCORE_THRESHOLD = 0.5
 """Instances below it are left out."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from fmtl_datasets.shared.conventions import IGNORE, PANOPTIC_THINGS
+from fmtl_datasets.shared.objects import PanopticSegments
 from torch import Tensor, nn
 
 from client_app.model.coco.detection import DetectionHead, DetectionPrediction, DetectionSettings, require_mode
@@ -14,8 +16,6 @@ from client_app.model.coco.fusion import merge
 from client_app.model.coco.precision import AutocastState
 from client_app.model.coco.semantic import SemanticHead
 from client_app.model.coco.targets import require_classes
-from datasets.conventions import IGNORE, PANOPTIC_THINGS
-from datasets.objects import PanopticSegments
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PanopticHead(nn.Module):
 
 
 class PanopticPrediction:
-    """The pyramid of a batch and the head that reads it; a `client_app.detections.PanopticOutput`.
+    """The pyramid of a batch and the head that reads it; a `client_app.pictures.detections.PanopticOutput`.
 
     Args:
         head: what finds segments.

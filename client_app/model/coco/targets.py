@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from fmtl_datasets.shared.objects import Instances
 from torch import Tensor
-
-from datasets.objects import Instances
 
 Part = Literal["masks", "keypoints"]
 

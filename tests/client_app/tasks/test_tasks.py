@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from fmtl_datasets.shared.conventions import OBJECT_TASKS, PANOPTIC_THINGS, TASKS
 from torch import Tensor
 
 from client_app.metrics.edge.protocol import EdgeProtocol
 from client_app.tasks import TRAINED_TASKS, DenseTask, UnknownTaskError, get_task
 from client_app.tasks.edge import EdgeDetection
-from datasets.conventions import OBJECT_TASKS, PANOPTIC_THINGS, TASKS
 
 Floats = npt.NDArray[np.float64]
 NUM_CLASSES = {"semseg": 6, "parts": 7, "stuff": 5, "instance": 4, "panoptic": 9, PANOPTIC_THINGS: 4}

@@ -10,8 +10,8 @@ import torch
 from tiny_client import instruction, participant, settings
 from torch import Tensor, nn
 
-from client_app.local_round import Received
 from client_app.metrics.base import Metric
+from client_app.round.local_round import Received
 from client_app.tasks.base import DenseTask, Task
 from client_app.training.device import Arithmetic
 from client_app.training.look_ahead import LookAhead, look_ahead

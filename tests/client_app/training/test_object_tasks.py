@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fmtl_datasets.scenarios.scenario import ClientEntry
+from fmtl_datasets.sources.procedural.dataset import ProceduralScenes
+from fmtl_datasets.transforms.transforms import evaluation_transform, to_batch
 
-from client_app.local_data import local_data
-from client_app.local_model import client_tasks
-from client_app.local_round import Received
 from client_app.model import MultiTaskModel
 from client_app.model.coco import DetectionHead, PanopticHead
-from client_app.participant import Participant
+from client_app.round.local_data import local_data
+from client_app.round.local_model import client_tasks
+from client_app.round.local_round import Received
+from client_app.round.participant import Participant
 from client_app.tasks.object_task import ObjectTask
 from client_app.training.state import StateFolder
-from datasets.procedural.dataset import ProceduralScenes
-from datasets.scenario import ClientEntry
-from datasets.transforms import evaluation_transform, to_batch
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.rule import LocalRule
 from tests.support import coco_models as coco

@@ -12,9 +12,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from client_app.local_model import reusable_model
-from client_app.local_round import Received
-from client_app.participant import Participant
+from client_app.round.local_model import reusable_model
+from client_app.round.local_round import Received
+from client_app.round.participant import Participant
 from client_app.tasks.depth import Depth
 from client_app.training import loop
 from client_app.training.batches import LocalData

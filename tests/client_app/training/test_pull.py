@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client_app import local_round
-from client_app.local_round import Received
+from client_app.round import local_round
+from client_app.round.local_round import Received
 from client_app.training.batches import LocalData
 from client_app.training.device import Arithmetic
 from client_app.training.loop import Learner, RoundPlan, train_round

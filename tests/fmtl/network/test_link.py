@@ -23,7 +23,7 @@ from fmtl.network.link import LARGEST_REQUEST, OPENING_VARIABLES
 from fmtl.network.link_commands import answers
 from fmtl.simulation.environment import free_port
 from fmtl_strategies.contract.messages import MAX_TEXT_BYTES, TEXT_KEY
-from fmtl_strategies.reply_limits import _MOST_PIECES
+from fmtl_strategies.round.limits import _MOST_PIECES
 
 STARTER = "/v1/control/list-nodes"
 UPLOAD = "/v1/fleet/push-object"

@@ -13,10 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from fmtl_datasets.shared.privacy import Privacy
 
 from client_app.privacy import Account, account_file, write_account
-from client_app.site_file import SiteFile
-from datasets.privacy import Privacy
+from client_app.site.site_file import SiteFile
 from fmtl.network import certificates, site_checks
 from fmtl.network.certificates import CertificateFiles, make_authority, make_server_certificate
 from fmtl.network.errors import NetworkSetupError

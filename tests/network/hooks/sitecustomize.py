@@ -150,8 +150,8 @@ def lose_replies(module):
 
 
 PATCHES = {}
-if "FMTL_TEST_PLANS" in os.environ and "client_app.resident.serving" in sys.orig_argv:
-    PATCHES["client_app.handlers"] = follow_plan
+if "FMTL_TEST_PLANS" in os.environ and "client_app.site.resident.serving" in sys.orig_argv:
+    PATCHES["client_app.round.handlers"] = follow_plan
 if any(argument.endswith("flower-supernode") for argument in sys.orig_argv):
     if "FMTL_TEST_CLOCK" in os.environ:
         PATCHES["flwr.supercore.date"] = shift_clock

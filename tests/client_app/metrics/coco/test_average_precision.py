@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fmtl_datasets.shared.objects import Instances
 from perturbed_coco import ABSENT, ANNOTATIONS, Json, decoded, drawn_annotations, load, results, spoiled_detections
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from client_app.detections import Detections
 from client_app.metrics.base import MetricUnavailable
 from client_app.metrics.coco import BoxAP, InstanceAP, KeypointAP
 from client_app.metrics.coco.average_precision import AveragePrecision
-from datasets.objects import Instances
+from client_app.pictures.detections import Detections
 
 FIELDS = {"segm": "segmentation", "bbox": "bbox", "keypoints": "keypoints"}
 METRICS = {"segm": InstanceAP, "bbox": BoxAP, "keypoints": KeypointAP}

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from fmtl_datasets.shared.objects import PanopticSegments
 from perturbed_coco import ABSENT, ANNOTATIONS, Json, load, spoiled_segments
 from PIL import Image
 from torchmetrics.detection import PanopticQuality as TorchmetricsPQ
 
 from client_app.metrics.base import MetricUnavailable
 from client_app.metrics.coco import PanopticQuality
-from datasets.objects import PanopticSegments
 
 Ids = npt.NDArray[np.int64]
 real = pytest.mark.skipif(not ANNOTATIONS.is_dir(), reason=ABSENT)

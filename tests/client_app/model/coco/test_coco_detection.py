@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from fmtl_datasets.shared.objects import Instances
+from fmtl_datasets.sources.procedural.dataset import ProceduralScenes
 from torch import Tensor
 from torchvision.models.detection.roi_heads import keypoints_to_heatmap, project_masks_on_boxes
 
@@ -12,8 +14,6 @@ from client_app.model.coco import DetectionPrediction
 from client_app.model.coco.detection import DetectionSettings
 from client_app.model.coco.pasting import paste_masks
 from client_app.model.coco.targets import detection_targets
-from datasets.objects import Instances
-from datasets.procedural.dataset import ProceduralScenes
 from tests.support import coco_models as coco
 
 PARTS = {

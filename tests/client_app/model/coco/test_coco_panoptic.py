@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fmtl_datasets.shared.objects import PanopticSegments
 from torch import Tensor
 
-from client_app.detections import Detections
 from client_app.model.coco import PanopticPrediction, PanopticSettings
 from client_app.model.coco.fusion import STUFF_AREA_SHARE, merge
 from client_app.model.coco.panoptic import stuff_map
-from datasets.objects import PanopticSegments
+from client_app.pictures.detections import Detections
 from tests.support import coco_models as coco
 
 THINGS = 3

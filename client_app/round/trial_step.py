@@ -1,0 +1,71 @@
+"""One step of training that is thrown away: does the client fit its device, and does its data train at all?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from fmtl_datasets.scenarios.scenario import ClientEntry
+
+from client_app.round.local_data import local_data
+from client_app.round.local_model import client_tasks, prepare_model
+from client_app.training.batches import to_device, training_batches
+from client_app.training.device import choose_arithmetic, clear_memory_errors
+from client_app.training.errors import NonFiniteError
+from client_app.training.optimiser import build_optimiser
+from fmtl_strategies.contract.settings import LocalSettings
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a step took.
+
+    Attributes:
+        device: where it ran.
+        seconds: of the step, without loading.
+        peak_bytes: most memory of the GPU in use; 0 on a CPU.
+    """
+
+    device: str
+    seconds: float
+    peak_bytes: int
+
+
+def trial_step(entry: ClientEntry, cache: Path | None) -> Trial:
+    """Load one batch and take one optimiser step with the client's own model, batch size and image size.
+
+    Args:
+        entry: the client.
+        cache: folder for labels that are derived from the data set's files.
+
+    Raises:
+        DeviceError: the device does not exist or has no room for the step; names the settings to lower.
+        NonFiniteError: the loss is NaN or infinite.
+        ValueError: the data, the encoder or its weights cannot be used.
+    """
+    settings = LocalSettings(total_rounds=1)
+    arithmetic = choose_arithmetic(entry.device, settings.precision)
+    data = replace(local_data(entry, cache), threads=0)
+    tasks = client_tasks(entry)
+    with clear_memory_errors(entry.name, entry.batch_size, entry.image_size, arithmetic.device):
+        if arithmetic.on_gpu:
+            torch.cuda.reset_peak_memory_stats(arithmetic.device)
+        model = prepare_model(entry, data.num_classes, settings.seed).model.to(arithmetic.device).train()
+        optimiser, scaler = build_optimiser(model, settings), arithmetic.scaler()
+        batch = to_device(next(training_batches(data, entry.batch_size, (0, entry.name, "trial"))), arithmetic.device)
+        started = time.perf_counter()
+        with arithmetic.autocast():
+            predictions = model(batch["image"])
+        losses = {name: task.loss(predictions[name], batch[name]) for name, task in tasks.items()}
+        total = torch.stack([task.loss_weight * losses[name] for name, task in tasks.items()]).sum()
+        scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        scaler.step(optimiser)
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        seconds = time.perf_counter() - started
+    for name, value in values.items():
+        if not torch.isfinite(torch.tensor(value)):
+            raise NonFiniteError(f"client {entry.name}: the first loss of task {name!r} is {value}; look at its labels")
+    peak = torch.cuda.max_memory_allocated(arithmetic.device) if arithmetic.on_gpu else 0
+    return Trial(str(arithmetic.device), seconds, int(peak))

@@ -1,0 +1,1 @@
+"""What every data set shares: label conventions, caches, colours, readers of file formats."""

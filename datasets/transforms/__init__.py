@@ -1,0 +1,1 @@
+"""Joint transforms of images and labels."""

@@ -1,0 +1,175 @@
+"""The report of a comparison as one Markdown file: the table, its footnotes, and what the runs were."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+from urllib.parse import quote
+
+from fmtl.report.comparison import Comparison
+from fmtl.report.run_reader import Pair, Run
+from fmtl.report.table import Footnotes, blocks, printable, to_markdown
+from fmtl_strategies.contract.paths import PREDICTIONS_FILE
+
+__all__ = ["delta_m_note", "format_bytes", "format_seconds", "markdown_report"]
+
+_NOT_SHOWN = frozenset({"out-dir", "resume"})
+"""Settings of where and how a run was started, which the table of runs names already."""
+
+
+def markdown_report(comparison: Comparison, rows: Sequence[Pair], curves: Sequence[Path], place: Path) -> str:
+    """Write a comparison as Markdown.
+
+    Args:
+        comparison: the runs.
+        rows: the client-task pairs to show.
+        curves: pictures that lie beside the report.
+        place: folder that the report is for; where run folders hold pictures of predictions, it links to them.
+
+    Returns:
+        The text of ``comparison.md``.
+    """
+    notes = Footnotes()
+    parts = [f"# Comparison: scenario {_cell(comparison.scenario)}\n"]
+    if comparison.seeds:
+        parts.append("## Mean ± sample standard deviation over seeds\n")
+        parts += [to_markdown(block) for block in blocks(comparison, comparison.seeds, rows, notes)]
+        parts.append("## Single runs\n")
+    parts += [to_markdown(block) for block in blocks(comparison, comparison.columns, rows, notes)]
+    parts.append(f"Bold: best of the row. {_line(delta_m_note(comparison, rows))}\n")
+    if notes.reasons:
+        parts.append("Missing values:\n\n" + "\n".join(f"- {_line(line)}" for line in notes.lines()) + "\n")
+    if comparison.notes:
+        parts.append("Notes:\n\n" + "\n".join(f"- {_line(note)}" for note in comparison.notes) + "\n")
+    if curves:
+        parts.append("## Curves\n")
+        parts += [f"![{path.stem.removeprefix('curve_')} by round]({path.name})\n" for path in curves]
+    runs = [run for column in comparison.columns for run in column.runs]
+    parts += _predictions(runs, place)
+    parts += ["## Runs\n", _runs_table(runs)]
+    parts += ["## Clients\n", _clients_table(runs)] if any(run.clients for run in runs) else []
+    parts += ["## Settings\n", _settings(runs)]
+    parts += ["## Versions\n", _versions(runs)]
+    return "\n".join(parts)
+
+
+def delta_m_note(comparison: Comparison, rows: Sequence[Pair]) -> str:
+    """What the last row of the table says, as sentences."""
+    count = len(comparison.measures)
+    text = (
+        f"Δm: mean relative change, over {count} client-task pairs, against {comparison.against}; "
+        "positive is better in every row's own direction."
+    )
+    if len(rows) < count:
+        text += f" It is taken over all {count} pairs, of which {len(rows)} are shown."
+    return text
+
+
+def format_bytes(count: int) -> str:
+    """A number of bytes as people read it, in decimal units."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as people read it."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _predictions(runs: Sequence[Run], place: Path) -> list[str]:
+    """Pictures that clients drew of what their models predict; only a simulation has them in its run folder."""
+    parts = []
+    for run in runs:
+        for picture in sorted(run.folder.glob(f"clients/*/*/{PREDICTIONS_FILE}")):
+            link = quote(os.path.relpath(picture.resolve(), place.resolve()))
+            title = f"{run.name}, {picture.parent.name}"
+            parts.append(f"![{_cell(title)}: labels, and predictions below]({link})\n")
+    return ["## Predictions\n", *parts] if parts else []
+
+
+def _runs_table(runs: Sequence[Run]) -> str:
+    heading = ("run", "strategy", "parameters", "seed", "rounds", "state", "time", "bytes up", "bytes down")
+    rows = []
+    for run in runs:
+        cost = ("not recorded",) * 3
+        if run.cost is not None:
+            cost = (
+                format_seconds(run.cost.seconds),
+                format_bytes(run.cost.bytes_up),
+                format_bytes(run.cost.bytes_down),
+            )
+        parameters = ", ".join(f"{key} = {_value(value)}" for key, value in run.parameters.items())
+        unknown = "none" if run.status != "unfinished" else "not recorded"
+        rows.append((run.name, run.strategy, parameters or unknown, run.seed, run.rounds, run.state, *cost))
+    return _table(heading, rows)
+
+
+def _clients_table(runs: Sequence[Run]) -> str:
+    seen: dict[str, tuple[object, ...]] = {}
+    for run in runs:
+        for name, client in run.clients.items():
+            weights = client.weights or "not recorded"
+            seen.setdefault(name, (name, client.dataset, client.encoder, weights, client.train_examples))
+    return _table(("client", "data set", "encoder", "initial weights", "training images"), seen.values())
+
+
+def _settings(runs: Sequence[Run]) -> str:
+    keys = sorted({key for run in runs for key in run.run_config if key not in _NOT_SHOWN})
+    common, different = [], []
+    for key in keys:
+        values = [_setting(run.run_config[key]) if key in run.run_config else "not set" for run in runs]
+        if len(set(values)) == 1:
+            common.append(f"{key} = {values[0]}")
+        else:
+            different.append((key, *values))
+    text = _table(("setting", *(run.name for run in runs)), different) + "\n" if different else ""
+    if common:
+        text += "The same in all runs:\n\n" + "".join(f"    {printable(line)}\n" for line in common)
+    return text or "No settings were recorded.\n"
+
+
+def _versions(runs: Sequence[Run]) -> str:
+    by_text: dict[str, list[str]] = {}
+    for run in runs:
+        text = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items())) or "not recorded"
+        by_text.setdefault(text, []).append(run.name)
+    if len(by_text) == 1:
+        return f"{_line(next(iter(by_text)))}.\n"
+    return "".join(f"- {_line(', '.join(names))}: {_line(text)}\n" for text, names in by_text.items())
+
+
+def _setting(value: object) -> str:
+    """A setting's value; of a path only the last part, since a report travels further than folders do."""
+    return _value(PurePath(value).name if isinstance(value, str) and "/" in value else value)
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _table(heading: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    names = [_cell(name) for name in heading]
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    return _line(str(value)).replace("|", "\\|")
+
+
+def _line(text: str) -> str:
+    """Text from outside as Markdown shows it: no markup, links or pictures of its own."""
+    plain = printable(text)
+    for char in "\\*_<>`[]":
+        plain = plain.replace(char, f"\\{char}")
+    return plain

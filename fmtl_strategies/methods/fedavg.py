@@ -1,0 +1,67 @@
+"""FedAvg, adapted to clients with different tasks (McMahan et al. 2017; FedHCA2 section 4.1; methods.md 1.2)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, cast
+
+from fmtl_strategies.building_blocks.averaging import Weighting, average_rows, rows_by_task
+from fmtl_strategies.contract.groups import GroupKind
+from fmtl_strategies.parameters import StrategyParameters, parameter
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.round.store import PoolRound
+
+Scope = Literal["all", "same-task"]
+
+
+def _decoder_scope(origin: str) -> Any:
+    meaning = "which decoders are averaged: `all` of one architecture whatever their task, or those of the `same-task`"
+    return parameter("all", meaning, origin)
+
+
+def _weighting(origin: str) -> Any:
+    meaning = "weights of the mean: `uniform` over rows, or by number of training `examples`"
+    return parameter("uniform", meaning, origin)
+
+
+class FedAvgParameters(StrategyParameters):
+    """Hyper-parameters of FedAvg."""
+
+    decoder_scope: Scope = _decoder_scope("FedHCA2's code (one mean over all decoders); same-task is ours")
+    weighting: Weighting = _weighting("FedHCA2's code")
+
+
+class FedAvgBasedParameters(FedAvgParameters):
+    """Those of FedAvg under a method that averages as FedAvg does: no source says them of that method."""
+
+    decoder_scope: Scope = _decoder_scope("ours, as in FedHCA2's code for fedavg")
+    weighting: Weighting = _weighting("ours, as in FedHCA2's code for fedavg")
+
+
+class FedAvg(PersonalizedStrategy):
+    """Encoders are averaged over all clients, decoders as `decoder-scope` says; heads stay on the client.
+
+    McMahan, Moore, Ramage, Hampson, Aguera y Arcas: Communication-Efficient Learning of Deep Networks from
+    Decentralized Data, AISTATS 2017, arXiv 1602.05629: theta <- sum_i p_i (theta_i + Delta_i). The paper's p_i are
+    shares of the training examples (`weighting = "examples"`); the default, 1/N, is that of FedHCA2's code.
+
+    As published for clients with different tasks (FedHCA2 section 4.1 and code), one mean over all decoders is written
+    to every decoder, task-blind; `decoder-scope = "same-task"` averages within a task instead. Deviation: a client
+    with several tasks gets every decoder's mean; the reference's write-back for several multi-task clients of
+    different task counts is mis-addressed (methods.md 1.2) and not repeated.
+
+    Partial participation: the mean is over the clients that answered; the others get it too, next time. One that
+    vanished no longer counts; a new one starts from the mean of what serves the same purpose.
+    """
+
+    name: ClassVar[str] = "fedavg"
+    summary_line: ClassVar[str] = "mean of encoders, and of all decoders (as published) or of same-task decoders"
+    parameters_model: ClassVar[type[StrategyParameters]] = FedAvgParameters
+    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
+
+    def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
+        """Write the mean of its group to every row."""
+        parameters = cast(FedAvgParameters, self.parameters)
+        task_blind = pool.kind == "encoder" or parameters.decoder_scope == "all"
+        groups = [list(range(len(pool.rows)))] if task_blind else rows_by_task(pool)
+        average_rows(pool, groups, parameters.weighting, follow="pool" if task_blind else "task")
+        return {}

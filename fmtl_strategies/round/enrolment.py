@@ -1,0 +1,231 @@
+"""Asking new nodes who they are, and giving each new client the parameters it starts from (design.md 4, step 1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Message, MessageType
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from pydantic import BaseModel
+
+from fmtl_strategies.contract.groups import kind_of
+from fmtl_strategies.contract.layout import FloatArray
+from fmtl_strategies.contract.messages import (
+    PARAMETERS_RECORD,
+    QUERY_INITIAL,
+    InitialRequest,
+    MessageError,
+    Question,
+    read_arrays,
+    read_text,
+    to_records,
+)
+from fmtl_strategies.contract.profile import ClientProfile
+from fmtl_strategies.contract.settings import LocalSettings
+from fmtl_strategies.contract.wire import WireError, decode_flat
+from fmtl_strategies.round.admission import (
+    NodeAwayError,
+    RejectedReplyError,
+    check_variances,
+    open_reply,
+    shortened,
+    update_norm,
+)
+from fmtl_strategies.round.exchange import Patience, send_and_collect
+from fmtl_strategies.round.roster import Roster, RosterError
+from fmtl_strategies.round.store import ParameterStore, RowKey
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How nodes are asked.
+
+    Attributes:
+        experiment: name of the run across restarts.
+        settings: what clients derive their starting model from.
+        shared_kinds: kinds of groups the strategy exchanges.
+        start_for: what a client's group starts from, (D,) float32; None where the client itself has to provide it.
+        expected_names: which client a node has to be, by node id; None where any node may be any client.
+        timeout_seconds: how long an answer may take. A node that was refused, or gave no answer, is asked again after
+            ten times as long, so that one dead node delays rounds by a tenth at most.
+        retries: how often a node whose answer was lost on the way is asked again at once.
+    """
+
+    experiment: str
+    settings: LocalSettings
+    shared_kinds: Sequence[str]
+    start_for: Callable[[ClientProfile, str], FloatArray | None]
+    expected_names: Callable[[], Mapping[int, str] | None]
+    timeout_seconds: float
+    retries: int = 0
+
+    @property
+    def patience(self) -> Patience:
+        """How long answers are waited for. A node that went away is not: it is asked anew once it is back."""
+        return Patience(self.timeout_seconds, self.retries)
+
+
+def exchange(
+    grid: Grid,
+    bodies: Mapping[int, tuple[str, BaseModel]],
+    patience: Patience,
+    profiles: Mapping[int, ClientProfile] | None = None,
+) -> dict[int, Message | None]:
+    """Send one message to each node and return the replies by node, None where none came.
+
+    Replies are matched by message id: an error reply for a lost node is signed by the link, not by the node.
+    """
+    messages = [
+        Message(to_records(text), node, message_type, ttl=patience.timeout_seconds)
+        for node, (message_type, text) in sorted(bodies.items())
+    ]
+    metadata = [(message.metadata.dst_node_id, message.metadata) for message in messages]
+    collected = send_and_collect(grid, messages, patience, profiles=profiles)
+    replies = {reply.metadata.reply_to_message_id: reply for reply in collected}
+    return {node: replies.get(sent.message_id) for node, sent in metadata}
+
+
+def enrol(grid: Grid, roster: Roster, store: ParameterStore, asking: Asking) -> None:
+    """Ask every connected node that is not yet bound who it is; bind those whose answer holds.
+
+    Args:
+        grid: connection to the nodes.
+        roster: receives the clients, and the reasons of those refused.
+        store: receives a row for every shared group of a new client.
+        asking: how to ask.
+    """
+    alive = list(grid.get_node_ids())
+    strangers = roster.strangers(alive, retry_seconds=10 * asking.timeout_seconds)
+    if not strangers:
+        return
+    question = Question(experiment=asking.experiment, settings=asking.settings)
+    replies = exchange(grid, dict.fromkeys(strangers, (MessageType.QUERY, question)), asking.patience)
+    answers: dict[int, ClientProfile] = {}
+    names = asking.expected_names()
+    for node, reply in replies.items():
+        try:
+            profile = read_text(open_reply(reply).content, ClientProfile)
+            _check_own_name(node, profile, names)
+            roster.check(node, profile, [*roster_nodes(roster, alive), *answers])
+            _check_not_claimed(profile, answers.values())
+            answers[node] = profile
+        except (RejectedReplyError, MessageError, RosterError) as error:
+            _refuse(roster, node, error)
+    _give_starts(grid, roster, store, answers, asking)
+
+
+def roster_nodes(roster: Roster, alive: Iterable[int]) -> list[int]:
+    """Return the connected nodes already bound to a client."""
+    return [node for _, node in roster.present(alive)]
+
+
+def _check_own_name(node: int, profile: ClientProfile, names: Mapping[int, str] | None) -> None:
+    """Refuse a node that claims another name than the one its key was registered for."""
+    if names is None or names.get(node) == profile.client:
+        return
+    known = f"belongs to site {names[node]!r}" if node in names else "belongs to no registered site"
+    raise RosterError(
+        f"it says that it is {profile.client!r}, but its key {known}; the client's name in the site's file and the "
+        f"name of its public key at the coordinator have to be the same"
+    )
+
+
+def _check_not_claimed(profile: ClientProfile, others: Iterable[ClientProfile]) -> None:
+    if any(other.client == profile.client for other in others):
+        raise RosterError(
+            f"client name {profile.client!r} is claimed by two new nodes at once; give every site its own name"
+        )
+
+
+def _give_starts(
+    grid: Grid, roster: Roster, store: ParameterStore, answers: dict[int, ClientProfile], asking: Asking
+) -> None:
+    """Fill the store for new clients: from rows that exist, else from the first client by name that has the group."""
+    kinds = asking.shared_kinds
+    waiting = dict(sorted(answers.items(), key=lambda item: item[1].client))
+    while waiting:
+        wanted = _place_known_starts(store, asking, waiting)
+        for node in [n for n in waiting if n not in wanted or not wanted[n]]:
+            if _complete(store, kinds, waiting[node]):
+                roster.bind(node, waiting.pop(node))
+        requests = {node: groups for node, groups in wanted.items() if groups}
+        if not requests:
+            continue
+        replies = exchange(
+            grid,
+            {
+                node: (
+                    QUERY_INITIAL,
+                    InitialRequest(experiment=asking.experiment, settings=asking.settings, groups=tuple(groups)),
+                )
+                for node, groups in requests.items()
+            },
+            asking.patience,
+            waiting,
+        )
+        for node, groups in requests.items():
+            try:
+                for group, flat in _initial_arrays(replies[node], waiting[node], groups).items():
+                    store.add(RowKey(waiting[node].client, group), waiting[node].groups[group], flat)
+            except (RejectedReplyError, WireError) as error:
+                _refuse(roster, node, error, "starting parameters: ")
+                if waiting[node].client not in roster.profiles:
+                    store.remove_client(waiting[node].client)
+                del waiting[node]
+
+
+def _place_known_starts(
+    store: ParameterStore, asking: Asking, waiting: Mapping[int, ClientProfile]
+) -> dict[int, list[str]]:
+    """Add every row whose start exists; return, by node, the groups that this node has to provide itself.
+
+    Of several waiting clients with the same need only the first by name is asked: the others start from its rows.
+    """
+    asked: set[tuple[str, str]] = set()
+    wanted: dict[int, list[str]] = {}
+    for node, profile in waiting.items():
+        wanted[node] = []
+        for kind in asking.shared_kinds:
+            for group in profile.groups_of_kind(kind):
+                key, layout = RowKey(profile.client, group), profile.groups[group]
+                if key in store:
+                    continue
+                start = asking.start_for(profile, group)
+                need = (group, layout.signature)
+                if start is not None:
+                    store.add(key, layout, start)
+                elif need not in asked:
+                    asked.add(need)
+                    wanted[node].append(group)
+    return wanted
+
+
+def _complete(store: ParameterStore, kinds: Sequence[str], profile: ClientProfile) -> bool:
+    return all(RowKey(profile.client, group) in store for kind in kinds for group in profile.groups_of_kind(kind))
+
+
+def _initial_arrays(reply: Message | None, profile: ClientProfile, groups: Sequence[str]) -> dict[str, FloatArray]:
+    arrays = read_arrays(open_reply(reply).content, PARAMETERS_RECORD)
+    if set(arrays) != set(groups):
+        raise RejectedReplyError(f"holds the groups {sorted(arrays)}, asked for {sorted(groups)}")
+    starts = {group: decode_flat(arrays[group], profile.groups[group].size, "float32") for group in groups}
+    for group, flat in starts.items():
+        if not np.isfinite(update_norm(flat)):
+            raise RejectedReplyError(f"{group} holds NaN, infinite or overflowing values")
+        if kind_of(group) == "buffers":
+            check_variances(flat, profile.groups[group], group)
+    return starts
+
+
+def _refuse(roster: Roster, node: int, error: Exception, about: str = "") -> None:
+    """Remember why a node was refused; one that went away while it was asked is asked again as soon as it is back."""
+    if isinstance(error, NodeAwayError):
+        log(logging.INFO, "node %s went away while it was asked", node)
+        return
+    reason = shortened(f"{about}{error}")
+    if roster.refuse(node, reason):
+        log(logging.WARNING, "node %s refused: %s", node, reason)
