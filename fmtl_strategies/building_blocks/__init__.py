@@ -1,1 +1,1 @@
-"""What several methods share: means over groups of rows, a common update, a server optimiser, wrapping another method."""
+"""What several methods share: means over groups of rows, a common update, a server optimiser, wrapping a method."""
