@@ -142,17 +142,10 @@ def _launch(place: CoordinatorFolder, app: Path, values: RunConfig, run_folder: 
 
 
 def _follow(place: CoordinatorFolder, run_id: str, run_folder: Path) -> None:
-    from fmtl.network.runs import RunEndedBadlyError, follow, follow_on
-    from fmtl.network.watch import TableDisplay
-    from fmtl.screen import console
+    from fmtl.network.runs import RunEndedBadlyError, follow
 
-    screen = console()
     try:
-        if screen.is_terminal:
-            with TableDisplay(screen) as table:
-                follow_on(table, place, run_id, run_folder)
-        else:
-            follow(place, run_id, run_folder, typer.echo)
+        follow(place, run_id, run_folder, typer.echo)
     except KeyboardInterrupt as interruption:
         typer.echo(f"\nThe run goes on. Watch it: fmtl server watch {place.path} {run_folder.name}", err=True)
         raise typer.Exit(130) from interruption

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fmtl.live import RunLines
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings
 from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.flower_programs import service_environment
 from fmtl.network.link_commands import answers, flower
-from fmtl.network.watch import Display, LineDisplay, RunWatch
 from fmtl.simulation.run_config import as_toml
 from fmtl_strategies.contract.files import write_json
 
@@ -67,22 +67,13 @@ def follow(folder: CoordinatorFolder, run_id: str, run_folder: Path, show: Calla
 
     Raises:
         RunEndedBadlyError: the run failed or was stopped; says why.
-    """
-    return follow_on(LineDisplay(show), folder, run_id, run_folder)
-
-
-def follow_on(display: Display, folder: CoordinatorFolder, run_id: str, run_folder: Path) -> dict[str, Any]:
-    """Show what a run does until it has ended, and return its result.
-
-    Raises:
-        RunEndedBadlyError: the run failed or was stopped; says why.
         NetworkSetupError: the link has been away for too long, and the run may go on; or its disk is full.
     """
     env = service_environment(folder.home, os.environ)
-    watch = RunWatch(run_folder)
+    lines = RunLines(run_folder)
     next_status, heard = 0.0, time.monotonic()
     while True:
-        display.show(watch)
+        lines.show(show)
         if time.monotonic() >= next_status:
             found = _status_or_silence(folder, env, run_id)
             next_status = time.monotonic() + 5 * _LOOK_SECONDS
@@ -98,7 +89,7 @@ def follow_on(display: Display, folder: CoordinatorFolder, run_id: str, run_fold
         if (run_folder / "result.json").is_file():
             next_status = min(next_status, time.monotonic() + 2 * _LOOK_SECONDS)
         time.sleep(_LOOK_SECONDS / 2)
-    display.show(watch)
+    lines.show(show)
     return _judged(run_folder, *found)
 
 
