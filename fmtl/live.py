@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fmtl.report.markdown import format_bytes
+from fmtl.tables import format_bytes
 
 __all__ = ["RunLines", "show_run"]
 

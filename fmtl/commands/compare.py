@@ -36,7 +36,7 @@ def command(
     from fmtl.report.run_reader import read_run
     from fmtl.report.selection import select_pairs
     from fmtl.report.table import Footnotes, blocks, to_rich
-    from fmtl.screen import console
+    from fmtl.tables import console
 
     comparison = compare_runs([read_run(run) for run in runs], None if local is None else read_run(local))
     rows = select_pairs(comparison.measures, columns or [])

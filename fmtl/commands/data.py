@@ -24,7 +24,7 @@ def list_data_sets() -> None:
     from rich.text import Text
 
     from fmtl.data.pages import read_pages
-    from fmtl.screen import console, plain_table
+    from fmtl.tables import console, plain_table
 
     table = plain_table("data set", "what", "tasks")
     pages = read_pages()
@@ -45,7 +45,7 @@ def help_data_set(
     from rich.markdown import Markdown
 
     from fmtl.data.pages import read_pages
-    from fmtl.screen import console
+    from fmtl.tables import console
 
     if name is None:
         list_data_sets()
@@ -125,7 +125,7 @@ def show(report: DataReport, written: list[Path], *, as_json: bool) -> None:
     from rich.text import Text
 
     from fmtl.data.report_text import HEADING, finding_lines, list_rows, verdict
-    from fmtl.screen import console, plain_table
+    from fmtl.tables import console, plain_table
 
     screen = console()
     screen.print(Text(report.summary))

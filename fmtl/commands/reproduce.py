@@ -84,7 +84,7 @@ def _list() -> None:
     from rich.text import Text
 
     from fmtl.reproduce.table import list_tables, load_table
-    from fmtl.screen import console, plain_table
+    from fmtl.tables import console, plain_table
 
     shown = plain_table("table", "methods", "rounds", "paper, number and what it is")
     for name in list_tables():
@@ -130,7 +130,7 @@ def _dry_run(
     from rich.console import Console
 
     from fmtl.reproduce.forecast import Estimate, forecast, print_forecast
-    from fmtl.screen import console
+    from fmtl.tables import console
 
     progress = Console(stderr=True)
     estimate = Estimate(*seconds, lambda line: progress.print(line, highlight=False, markup=False))
@@ -139,7 +139,7 @@ def _dry_run(
 
 def _show(report: object) -> None:
     from fmtl.reproduce.report import Report, print_report, write_report
-    from fmtl.screen import console
+    from fmtl.tables import console
 
     assert isinstance(report, Report)
     print_report(report, console())

@@ -35,7 +35,7 @@ def command(
     from fmtl_datasets.scenarios.scenario import list_scenarios, load_scenario
     from rich.text import Text
 
-    from fmtl.screen import console
+    from fmtl.tables import console
 
     screen = console()
     if name is None:
@@ -78,7 +78,7 @@ def scenario_table(scenarios: list[Scenario]) -> Table:
     """One row for each scenario."""
     from rich.text import Text
 
-    from fmtl.screen import plain_table
+    from fmtl.tables import plain_table
 
     table = plain_table("scenario", "clients", "data", "summary")
     table.columns[0].min_width = LONGEST_NAME
@@ -99,7 +99,7 @@ def client_table(scenario: Scenario) -> tuple[Table, list[str]]:
     """
     from rich.text import Text
 
-    from fmtl.screen import plain_table
+    from fmtl.tables import plain_table
 
     clients = {client.name: _client_facts(client) for client in scenario.clients}
     facts = list(next(iter(clients.values())))

@@ -122,7 +122,7 @@ def show(result: ScoreResult, *, as_json: bool) -> None:
         return
     from rich.text import Text
 
-    from fmtl.screen import console, plain_table
+    from fmtl.tables import console, plain_table
 
     screen = console()
     table = plain_table("Task", "Metric", "Value", "Better", "Images")

@@ -57,7 +57,7 @@ def sites(folder: Folder) -> None:
     from rich.text import Text
 
     from fmtl.network.site_register import site_states
-    from fmtl.screen import console, plain_table
+    from fmtl.tables import console, plain_table
 
     table = plain_table("Site", "State", "Since", "Fingerprint")
     for site in site_states(folder):

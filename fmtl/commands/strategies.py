@@ -23,7 +23,7 @@ def command(
     """List the strategies, or the parameters of one: meaning, range, default and where the default comes from."""
     from rich.text import Text
 
-    from fmtl.screen import console, plain_table
+    from fmtl.tables import console, plain_table
     from fmtl_strategies.registry import strategy_class, strategy_names
 
     screen = console()

@@ -32,11 +32,11 @@ def command(
 
     from rich.text import Text
 
-    from fmtl.screen import console
     from fmtl.simulation.errors import RunInterruptedError, SimulationError
     from fmtl.sweep.file import read_sweep
     from fmtl.sweep.perform import Selection, perform, planned
     from fmtl.sweep.summary import failures, to_table
+    from fmtl.tables import console
 
     sweep = read_sweep(file, out)
     selection = Selection(tuple(only or ()), tuple(again or ()))

@@ -8,6 +8,7 @@ from fmtl.data.examine import TaskCount
 from fmtl.data.findings import KINDS, Finding
 from fmtl.data.report import DataReport, ListReport
 from fmtl.data.tally import ClassTally, ObjectTally, ValueTally
+from fmtl.tables import markdown_table
 
 SHOWN = 20
 """Findings of a kind that are shown; all of them are in ``report.json``."""
@@ -108,7 +109,7 @@ def markdown(report: DataReport, picture: str) -> str:
         picture: file name of the contact sheet, empty where there is none.
     """
     lines = [f"# {report.dataset}: {report.summary}", "", f"**{verdict(report)}**", ""]
-    lines += _table(HEADING, list(list_rows(report)))
+    lines.append(markdown_table(HEADING, list_rows(report)))
     lines += ["", "## Images", ""]
     for found in report.lists:
         lines.append(f"- {found.name}: {_images(found)} images, {found.read} read{_sizes(found)}")
@@ -157,9 +158,4 @@ def _histogram(report: DataReport, name: str, task: str, count: TaskCount) -> li
         )
         for index in range(len(amounts))
     ]
-    return ["", f"## {task}, list {name}", "", *_table(("class", "name", unit, "share", "images"), rows)]
-
-
-def _table(heading: Cells, rows: list[Cells]) -> list[str]:
-    lines = [f"| {' | '.join(heading)} |", f"|{'---|' * len(heading)}"]
-    return lines + [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return ["", f"## {task}, list {name}", "", markdown_table(("class", "name", unit, "share", "images"), rows)]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Json, ValidationError
 
 from client_app.call import Kind
 from fmtl.network.errors import NetworkSetupError
-from fmtl.report.markdown import format_bytes
+from fmtl.tables import format_bytes
 
 KINDS: Mapping[str, str] = {
     "describe": "profile, once for each run",

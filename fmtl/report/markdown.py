@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 from fmtl.report.comparison import Comparison
 from fmtl.report.run_reader import Pair, Run
-from fmtl.report.table import Footnotes, blocks, printable, to_markdown
+from fmtl.report.table import Footnotes, blocks, to_markdown
+from fmtl.tables import escaped, format_bytes, format_seconds, markdown_table, printable
 from fmtl_strategies.contract.paths import PREDICTIONS_FILE
 
-__all__ = ["delta_m_note", "format_bytes", "format_seconds", "markdown_report"]
+__all__ = ["delta_m_note", "markdown_report"]
 
 _NOT_SHOWN = frozenset({"out-dir", "resume"})
 """Settings of where and how a run was started, which the table of runs names already."""
@@ -32,17 +33,17 @@ def markdown_report(comparison: Comparison, rows: Sequence[Pair], curves: Sequen
         The text of ``comparison.md``.
     """
     notes = Footnotes()
-    parts = [f"# Comparison: scenario {_cell(comparison.scenario)}\n"]
+    parts = [f"# Comparison: scenario {escaped(comparison.scenario)}\n"]
     if comparison.seeds:
         parts.append("## Mean ± sample standard deviation over seeds\n")
         parts += [to_markdown(block) for block in blocks(comparison, comparison.seeds, rows, notes)]
         parts.append("## Single runs\n")
     parts += [to_markdown(block) for block in blocks(comparison, comparison.columns, rows, notes)]
-    parts.append(f"Bold: best of the row. {_line(delta_m_note(comparison, rows))}\n")
+    parts.append(f"Bold: best of the row. {escaped(delta_m_note(comparison, rows))}\n")
     if notes.reasons:
-        parts.append("Missing values:\n\n" + "\n".join(f"- {_line(line)}" for line in notes.lines()) + "\n")
+        parts.append("Missing values:\n\n" + "\n".join(f"- {escaped(line)}" for line in notes.lines()) + "\n")
     if comparison.notes:
-        parts.append("Notes:\n\n" + "\n".join(f"- {_line(note)}" for note in comparison.notes) + "\n")
+        parts.append("Notes:\n\n" + "\n".join(f"- {escaped(note)}" for note in comparison.notes) + "\n")
     if curves:
         parts.append("## Curves\n")
         parts += [f"![{path.stem.removeprefix('curve_')} by round]({path.name})\n" for path in curves]
@@ -67,24 +68,6 @@ def delta_m_note(comparison: Comparison, rows: Sequence[Pair]) -> str:
     return text
 
 
-def format_bytes(count: int) -> str:
-    """A number of bytes as people read it, in decimal units."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def format_seconds(seconds: float) -> str:
-    """A duration as people read it."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _predictions(runs: Sequence[Run], place: Path) -> list[str]:
     """Pictures that clients drew of what their models predict; only a simulation has them in its run folder."""
     parts = []
@@ -92,7 +75,7 @@ def _predictions(runs: Sequence[Run], place: Path) -> list[str]:
         for picture in sorted(run.folder.glob(f"clients/*/*/{PREDICTIONS_FILE}")):
             link = quote(os.path.relpath(picture.resolve(), place.resolve()))
             title = f"{run.name}, {picture.parent.name}"
-            parts.append(f"![{_cell(title)}: labels, and predictions below]({link})\n")
+            parts.append(f"![{escaped(title)}: labels, and predictions below]({link})\n")
     return ["## Predictions\n", *parts] if parts else []
 
 
@@ -143,8 +126,8 @@ def _versions(runs: Sequence[Run]) -> str:
         text = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items())) or "not recorded"
         by_text.setdefault(text, []).append(run.name)
     if len(by_text) == 1:
-        return f"{_line(next(iter(by_text)))}.\n"
-    return "".join(f"- {_line(', '.join(names))}: {_line(text)}\n" for text, names in by_text.items())
+        return f"{escaped(next(iter(by_text)))}.\n"
+    return "".join(f"- {escaped(', '.join(names))}: {escaped(text)}\n" for text, names in by_text.items())
 
 
 def _setting(value: object) -> str:
@@ -156,20 +139,5 @@ def _value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _table(heading: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    names = [_cell(name) for name in heading]
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: object) -> str:
-    return _line(str(value)).replace("|", "\\|")
-
-
-def _line(text: str) -> str:
-    """Text from outside as Markdown shows it: no markup, links or pictures of its own."""
-    plain = printable(text)
-    for char in "\\*_<>`[]":
-        plain = plain.replace(char, f"\\{char}")
-    return plain
+def _table(heading: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    return markdown_table(heading, rows) + "\n"

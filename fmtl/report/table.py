@@ -15,11 +15,9 @@ from rich.text import Text
 
 from fmtl.report.comparison import Cell, Column, Comparison
 from fmtl.report.run_reader import Measure, Pair
+from fmtl.tables import WIDTH, escaped, markdown_row, printable
 
-__all__ = ["WIDTH", "Block", "Entry", "Footnotes", "blocks", "printable", "to_markdown", "to_rich"]
-
-WIDTH = 100
-"""Characters a table may take where the terminal does not say how wide it is, and in Markdown."""
+__all__ = ["Block", "Entry", "Footnotes", "blocks", "to_markdown", "to_rich"]
 
 CLIENT_WIDTH = 30
 """Longer client names are folded on the terminal."""
@@ -67,11 +65,6 @@ class Footnotes:
         """Every footnote with its mark."""
         for number, reason in enumerate(self.reasons, start=1):
             yield f"({number}) {printable(reason)}"
-
-
-def printable(text: str) -> str:
-    """Text from outside on one line and without control characters, which a terminal would obey."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def blocks(
@@ -136,23 +129,12 @@ def to_rich(block: Block) -> RichTable:
 def to_markdown(block: Block) -> str:
     """The table as GitHub-flavoured Markdown; the best values are bold."""
     lines = [
-        _markdown_row("<br>".join(_escaped(line) for line in lines) for lines in block.heading),
-        _markdown_row("---" if index < len(_HEADING) else "---:" for index in range(len(block.heading))),
+        markdown_row("<br>".join(escaped(line) for line in lines) for lines in block.heading),
+        markdown_row("---" if index < len(_HEADING) else "---:" for index in range(len(block.heading))),
     ]
     for row in block.rows:
-        lines.append(_markdown_row(f"**{_escaped(one.text)}**" if one.best else _escaped(one.text) for one in row))
+        lines.append(markdown_row(f"**{escaped(one.text)}**" if one.best else escaped(one.text) for one in row))
     return "\n".join(lines) + "\n"
-
-
-def _markdown_row(cells: Iterator[str] | Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    plain = printable(text)
-    for char in "\\|*_<>`[]":
-        plain = plain.replace(char, f"\\{char}")
-    return plain
 
 
 def _lead(measures: Mapping[Pair, Measure | None], rows: Sequence[Pair]) -> list[tuple[str, str, str]]:

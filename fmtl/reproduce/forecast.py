@@ -13,8 +13,8 @@ from fmtl.reproduce.cost import ClientCost, RunCost, client_costs, run_cost
 from fmtl.reproduce.needs import Need, find_needs
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.speed import Kind, Speed, kind_of_client, measure_speeds, stated_speeds
-from fmtl.screen import plain_table
 from fmtl.sweep.plan import Job, State, jobs_of, states_of
+from fmtl.tables import plain_table
 from fmtl_strategies.contract.groups import kind_of
 from server_app.config import parse_run_config
 

@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from fmtl.report.table import printable
 from fmtl.reproduce.chart import write_chart
 from fmtl.reproduce.measured import Measured, MeasuredRow, measure
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Column, Table
-from fmtl.screen import plain_table
+from fmtl.tables import escaped, markdown_table, plain_table, printable
 from fmtl_strategies.contract.files import write_text
 from fmtl_strategies.registry import strategy_class
 
@@ -237,20 +236,12 @@ def _markdown(report: Report, chart: Path | None) -> str:
     lines = [f"# {table.name}: {table.title}", "", f"{table.number} of {table.paper}.", ""]
     if report.work.shortened:
         lines += [f"**NOT COMPARABLE: {report.work.rounds} of {table.rounds} rounds.**", ""]
-    lines += ["| " + " | ".join(["method", "", *map(_escaped, heads)]) + " |", "| --- | --- |" + " ---: |" * len(heads)]
-    for name, what, cells in lines_of(report):
-        lines.append("| " + " | ".join(_escaped(text) for text in (name, what, *cells)) + " |")
+    rows = ((name, what, *cells) for name, what, cells in lines_of(report))
+    lines.append(markdown_table(("method", "", *heads), rows, right=range(2, len(heads) + 2)))
     if chart:
         lines += ["", f"![Printed and measured change of every method]({chart.name})"]
-    lines += ["", *(f"- {_escaped(note)}" for note in notes_of(report)), ""]
+    lines += ["", *(f"- {escaped(note)}" for note in notes_of(report)), ""]
     return "\n".join(lines)
-
-
-def _escaped(text: str) -> str:
-    plain = printable(text)
-    for char in "\\|*_<>`[]":
-        plain = plain.replace(char, f"\\{char}")
-    return plain
 
 
 def _csv(report: Report) -> str:

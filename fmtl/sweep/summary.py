@@ -13,13 +13,12 @@ from fmtl.report.comparison import Cell, Comparison, compare_runs
 from fmtl.report.curves import write_curves
 from fmtl.report.markdown import markdown_report
 from fmtl.report.run_reader import read_run
-from fmtl.report.table import printable
-from fmtl.screen import plain_table
 from fmtl.sweep.chart import write_chart
 from fmtl.sweep.file import Sweep
 from fmtl.sweep.origins import by_kind, values_of
 from fmtl.sweep.plan import Job, jobs_of, reason_of, states_of
 from fmtl.sweep.row import Entry, Row
+from fmtl.tables import escaped, markdown_table, plain_table, printable
 from fmtl_strategies.contract.files import write_json, write_text
 
 __all__ = ["change_against_local", "failures", "signed", "summarise", "to_table", "write_summary"]
@@ -136,9 +135,8 @@ def write_summary(sweep: Sweep, rows: Sequence[Row], comparison: Comparison | No
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    lines = ["## One row per label, best first", "", "| " + " | ".join(_HEADING) + " |"]
-    lines.append("| --- | --- |" + " ---: |" * 5 + " --- |")
-    lines += ["| " + " | ".join(_escaped(text) for text in _texts(row)) + " |" for row in rows]
+    lines = ["## One row per label, best first", ""]
+    lines.append(markdown_table(_HEADING, map(_texts, rows), right=range(2, 7)))
     lines += [
         "",
         (
@@ -153,7 +151,7 @@ def _markdown(rows: Sequence[Row]) -> str:
         lines += [
             "Without a result or a change, or without all clients in every round:",
             "",
-            *(f"- {_escaped(line)}" for line in wrong),
+            *(f"- {escaped(line)}" for line in wrong),
             "",
         ]
     return "\n".join(lines)
@@ -161,11 +159,13 @@ def _markdown(rows: Sequence[Row]) -> str:
 
 def _origins(sweep: Sweep, rows: Sequence[Row]) -> str:
     """A table of whose values each label ran with: a comparison of methods is worth what their settings are worth."""
-    lines = ["## Whose values these are", "", "| label | given | ours | of the source |", "| --- | --- | --- | --- |"]
+    lines = ["## Whose values these are", ""]
+    cells = []
     for row in rows:
         kinds = by_kind(values_of(row.line.values, sweep.scenario))
-        cells = [_listed(kinds["given"]), _listed(kinds["ours"]), _listed({**kinds["source"], **kinds["imposed"]})]
-        lines.append("| " + " | ".join(_escaped(cell) for cell in (row.line.label, *cells)) + " |")
+        source = {**kinds["source"], **kinds["imposed"]}
+        cells.append((row.line.label, _listed(kinds["given"]), _listed(kinds["ours"]), _listed(source)))
+    lines.append(markdown_table(("label", "given", "ours", "of the source"), cells))
     lines += [
         "",
         (
@@ -180,13 +180,6 @@ def _origins(sweep: Sweep, rows: Sequence[Row]) -> str:
 
 def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in values.items()) or "-"
-
-
-def _escaped(text: str) -> str:
-    plain = printable(text)
-    for char in "\\|*_<>`[]":
-        plain = plain.replace(char, f"\\{char}")
-    return plain
 
 
 def _texts(row: Row) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from fmtl.cli import build_app
 from fmtl.commands.scenarios import grouped
-from fmtl.screen import WIDTH
+from fmtl.tables import WIDTH
 
 
 def shown(*arguments: str) -> str:

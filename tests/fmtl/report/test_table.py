@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from fmtl.report.comparison import Comparison, compare_runs
-from fmtl.report.markdown import format_bytes, format_seconds, markdown_report
+from fmtl.report.markdown import markdown_report
 from fmtl.report.run_reader import read_run
 from fmtl.report.selection import select_pairs
-from fmtl.report.table import Block, Footnotes, blocks, printable, to_markdown, to_rich
+from fmtl.report.table import Block, Footnotes, blocks, to_markdown, to_rich
+from fmtl.tables import format_bytes, format_seconds, printable
 from tests.support.run_folders import TABLE_1, RunFolder, table_1
 
 
