@@ -205,6 +205,15 @@ def parse_run_config(values: Mapping[str, Any]) -> tuple[RunConfig, dict[str, An
     return config, {**_parameters_in_text(config), **given}
 
 
+def default_run_config() -> dict[str, bool | int | float | str]:
+    """Return every run-config key with its default: general ones, and `<strategy>.<parameter>` of every strategy."""
+    values: dict[str, bool | int | float | str] = RunConfig().model_dump(by_alias=True)
+    for strategy in strategy_names():
+        own = strategy_class(strategy).parameters_model().model_dump(by_alias=True)
+        values |= {f"{strategy}.{name}": value for name, value in own.items()}
+    return values
+
+
 def effective_config(config: RunConfig, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what config.json records of a run: every setting that can change it, with the defaults filled in.
 

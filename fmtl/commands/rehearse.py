@@ -30,8 +30,8 @@ def command(
     """
     from fmtl.commands.compare import command as compare
     from fmtl.network.rehearsing import Plan, rehearse
+    from fmtl.settings import parse_setting
     from fmtl.simulation import RunInterruptedError
-    from fmtl.simulation.run_config import parse_setting
 
     values = dict(parse_setting(text) for text in settings or [])
     plan = Plan(scenario, tuple(strategies or ("local", "fedhca2")), {**values, "num-server-rounds": rounds}, out, keep)

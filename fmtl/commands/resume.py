@@ -51,8 +51,8 @@ def resume_launch(folder: Path, app_dir: Path | None, resources: dict[str, Any])
         SettingError: the folder holds no run that was started, or one of a strategy whose code has changed since.
     """
     from fmtl.commands.run import complete, find_app, is_own_code
+    from fmtl.settings import app_config, merge
     from fmtl.simulation import LAUNCH_FILE, Launch, Resources, SettingError
-    from fmtl.simulation.run_config import app_config, merge
     from fmtl.simulation.session import RECORDED_STRATEGY_PATH
     from fmtl_strategies.contract.paths import STRATEGY_PATH
     from server_app.strategy_source import changed_source

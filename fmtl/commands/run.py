@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from fmtl.settings import RunConfig
     from fmtl.simulation import Launch
-    from fmtl.simulation.run_config import RunConfig
 
 CpusPerClient = Annotated[
     int, typer.Option(min=1, help="CPU cores of each client at work; sets how many work at once.")
@@ -41,8 +41,8 @@ def command(
 
     Exits with 0 when the run has completed, 1 when it failed, 2 for a wrong setting. Nothing that was started stays.
     """
+    from fmtl.settings import app_config, merge, merge_all, parse_setting, read_config_file
     from fmtl.simulation import Launch, Resources
-    from fmtl.simulation.run_config import app_config, merge, merge_all, parse_setting, read_config_file
 
     app = find_app(app_dir)
     flags = {"strategy": strategy, "scenario": scenario, "num-server-rounds": rounds, "seed": seed}

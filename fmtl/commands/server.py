@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from fmtl.network.coordinator_folder import CoordinatorFolder
-    from fmtl.simulation.run_config import RunConfig
+    from fmtl.settings import RunConfig
 
 command = typer.Typer(no_args_is_help=True, help="Coordinate a federation of real machines.")
 
@@ -85,7 +85,7 @@ def run(
     """
     from fmtl.commands.run import find_app
     from fmtl.network.launching import new_run
-    from fmtl.simulation.run_config import parse_setting, read_config_file
+    from fmtl.settings import parse_setting, read_config_file
 
     flags = {"strategy": strategy, "num-server-rounds": rounds, "seed": seed}
     sources = [] if config is None else [(read_config_file(config), f"--config {config}")]

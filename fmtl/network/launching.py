@@ -9,7 +9,7 @@ from pathlib import Path
 from fmtl.network.coordinator_folder import CoordinatorFolder, read_settings
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.runs import launch_file
-from fmtl.simulation.run_config import RunConfig, app_config, merge, merge_all
+from fmtl.settings import RunConfig, app_config, merge, merge_all
 
 SCENARIO = "sites"
 """What a run's result calls its scenario: every site has its own file, and the coordinator sees none of them."""

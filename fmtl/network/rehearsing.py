@@ -114,10 +114,9 @@ def _values_for(plan: Plan, strategy: str) -> dict[str, Any]:
 
 
 def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
-    from fmtl.network.rehearsal import ROOT
-    from fmtl.simulation.run_config import app_config, merge_all
+    from fmtl.settings import default_settings, merge_all
 
-    return dict(merge_all(app_config(ROOT), [(dict(values), "rehearsal")]))
+    return dict(merge_all(default_settings(), [(dict(values), "rehearsal")]))
 
 
 def _start(rehearsal: Rehearsal, show: Callable[[str], None]) -> None:

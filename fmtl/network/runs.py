@@ -15,7 +15,7 @@ from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.flower_programs import service_environment
 from fmtl.network.link_commands import answers, flower
-from fmtl.simulation.run_config import as_toml
+from fmtl.settings import as_toml
 from fmtl_strategies.contract.files import write_json
 
 _LOOK_SECONDS = 1.0

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from fmtl_datasets.shared.conventions import TASKS
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fmtl.simulation.errors import SettingError
-from fmtl.simulation.run_config import read_toml
+from fmtl.settings import SettingError, read_toml
 from fmtl_strategies.maths.delta_m import delta_m
 
 __all__ = ["Column", "DataFacts", "Row", "Table", "TableError", "list_tables", "load_table"]

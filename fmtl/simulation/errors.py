@@ -6,6 +6,8 @@ import errno
 import re
 from pathlib import Path
 
+from fmtl.settings import SettingError
+
 __all__ = ["RunInterruptedError", "SettingError", "SimulationError", "disk_full", "mentions_full_disk"]
 
 _FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|OutOfDiskError", re.IGNORECASE)
@@ -13,10 +15,6 @@ _FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|OutOfDiskE
 
 class SimulationError(RuntimeError):
     """A run could not be started, failed, or left no result; the message is a full sentence for the user."""
-
-
-class SettingError(ValueError):
-    """A flag, file or folder given by the user that cannot be used; nothing has been started."""
 
 
 class RunInterruptedError(SimulationError):

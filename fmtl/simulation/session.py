@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fmtl.settings import ConfigValue, as_toml
 from fmtl.simulation.environment import check_space, flower_environment, private_home
 from fmtl.simulation.errors import SimulationError, disk_full, mentions_full_disk
 from fmtl.simulation.flwr_cli import FlowerCommands, Resources, RunStatus
@@ -17,7 +18,6 @@ from fmtl.simulation.guardian import Guardian
 from fmtl.simulation.interruption import SignalWatch, exclusive
 from fmtl.simulation.log_view import LogFile, LogView
 from fmtl.simulation.process_tree import ProcessTree
-from fmtl.simulation.run_config import ConfigValue, as_toml
 from fmtl.simulation.superlink import SuperLink, Workplace, start_superlink
 from fmtl_strategies.contract.paths import STRATEGY_PATH
 

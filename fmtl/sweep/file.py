@@ -11,10 +11,8 @@ from typing import Any
 
 from fmtl_datasets.scenarios.scenario import Scenario, load_scenario
 
-from fmtl.commands.run import find_app
 from fmtl.precheck import check_settings
-from fmtl.simulation.errors import SettingError
-from fmtl.simulation.run_config import RunConfig, app_config, merge, merge_all, read_toml
+from fmtl.settings import RunConfig, SettingError, default_settings, merge, merge_all, read_toml
 from fmtl_strategies.in_force import in_force
 from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import UnknownStrategyError, strategy_class
@@ -123,7 +121,7 @@ def sweep_of(path: Path, content: Mapping[str, Any], out: Path | None = None) ->
     common_source = f"{path}: [settings]"
     shared = _flat(common_source, _settings(common_source, content))
     try:
-        base = merge(merge(app_config(find_app(None)), common, str(path)), shared, common_source)
+        base = merge(merge(default_settings(), common, str(path)), shared, common_source)
     except SettingError as error:
         raise SweepError(str(error)) from error
     runs = _runs(path, content, base)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fmtl_datasets.scenarios.scenario import Scenario
 
-from fmtl.simulation.run_config import RunConfig
+from fmtl.settings import RunConfig
 from fmtl_strategies.parameters import OriginKind, origin_kind
 from fmtl_strategies.registry import make_strategy
 from server_app.config import parse_run_config

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from fmtl.simulation.run_config import RunConfig
+from fmtl.settings import RunConfig
 from fmtl.sweep.file import Sweep, SweepError
 from fmtl_strategies.contract.files import write_json
 from server_app.config import effective_config, parse_run_config

@@ -76,13 +76,13 @@ class TestFile:
         assert sweep.out == Path.cwd() / "runs/mine"
 
     def test_values_not_given_are_those_of_fmtl_run(self) -> None:
-        from fmtl.simulation.run_config import app_config
+        from fmtl.settings import default_settings
 
         values = read_sweep(write()).runs[0].values
         own = {"scenario", "num-server-rounds", "min-clients", "strategy"}
         expected = {
             key: value
-            for key, value in app_config(ROOT).items()
+            for key, value in default_settings().items()
             if key not in own and ("." not in key or key.startswith("fedavg."))
         }
         assert {key: value for key, value in values.items() if key not in own} == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from run_folders import RunFolder as WrittenRun
 
-from fmtl.simulation import SettingError
+from fmtl.settings import SettingError
 from fmtl.sweep.file import Sweep, SweepError, read_sweep
 from fmtl.sweep.perform import Selection, perform
 from fmtl.sweep.plan import jobs_of

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fmtl.simulation.run_config import app_config
+from fmtl.settings import default_settings
 from fmtl_strategies.in_force import in_force
 from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import strategy_names
 from server_app.config import effective_config, parse_run_config
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.parametrize("name", strategy_names())
 def test_defaults_of_all_strategies_may_stand_beside_any(name: str) -> None:
-    config, parameters = parse_run_config({**app_config(ROOT), "strategy": name})
+    config, parameters = parse_run_config({**default_settings(), "strategy": name})
     assert config.strategy == name
     assert all(in_force(name, {}).reads(f"{name}.{key}") for key in parameters)
 
@@ -46,13 +43,13 @@ def test_parameter_that_the_strategy_does_not_read_is_refused_unless_at_its_defa
     values: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(StrategyParameterError, match=said):
-        parse_run_config({**app_config(ROOT), **values})
+        parse_run_config({**default_settings(), **values})
 
 
 def test_recorded_config_of_a_wrapping_strategy_is_read_back_with_what_it_imposes() -> None:
     config = effective_config(*parse_run_config({"strategy": "feddea", "feddea.weighting": "examples"}))
     assert config["fedavg.weighting"] == "examples"
-    assert effective_config(*parse_run_config({**app_config(ROOT), **config})) == config
+    assert effective_config(*parse_run_config({**default_settings(), **config})) == config
 
 
 def test_what_the_user_gave_is_refused_also_at_its_default() -> None:

@@ -1,4 +1,4 @@
-"""The run config of a Flower app: which keys there are, and how values from files and flags are merged over them."""
+"""The settings of a run, put together from a file, `--set` and flags over the defaults of the schema."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fmtl.simulation.errors import SettingError
 from fmtl_strategies.parameters import StrategyParameterError, parameter_text, parse_parameter_text, toml_value
 
 __all__ = [
     "ConfigValue",
     "RunConfig",
+    "SettingError",
     "app_config",
     "as_toml",
+    "default_settings",
     "fold_parameters",
     "merge",
     "merge_all",
     "parse_setting",
     "read_config_file",
+    "read_settings",
     "read_toml",
 ]
 
@@ -28,6 +30,55 @@ ConfigValue = bool | int | float | str
 """Flower's run config knows these types only; tables are flattened to dotted keys."""
 RunConfig = dict[str, ConfigValue]
 PARAMETERS_KEY = "strategy-parameters"
+
+
+class SettingError(ValueError):
+    """A flag, file or folder given by the user that cannot be used; nothing has been started."""
+
+
+def read_settings(
+    config: Path | None, settings: Sequence[str] = (), flags: Mapping[str, ConfigValue | None] | None = None
+) -> RunConfig:
+    """Put together what a user has set, each source over the ones before it.
+
+    Args:
+        config: a TOML file of run-config keys; None for none.
+        settings: texts `key=value`, as `--set` takes them.
+        flags: values of flags by run-config key; None where a flag was not given.
+
+    Returns:
+        The complete run config by key, the defaults of all strategies in it; see `server_app.config.parse_run_config`.
+
+    Raises:
+        SettingError: a file that cannot be read, an unknown key, a value of another type, or a parameter that the
+            chosen strategy does not read.
+        UnknownStrategyError, StrategyParameterError: the strategy cannot be used.
+    """
+    sources = [] if config is None else [(read_config_file(config), f"--config {config}")]
+    sources.append((dict(parse_setting(text) for text in settings), "--set"))
+    sources.append(({key: value for key, value in (flags or {}).items() if value is not None}, "flag"))
+    values = merge_all(default_settings(), sources)
+    _refuse_unread(values, sources)
+    return values
+
+
+def default_settings() -> RunConfig:
+    """Return every run-config key with its default, those of all strategies of this project in it."""
+    from server_app.config import default_run_config
+
+    return default_run_config()
+
+
+def _refuse_unread(values: RunConfig, sources: Sequence[tuple[RunConfig, str]]) -> None:
+    """Refuse parameters of strategies that the chosen one does not read, wherever the user has set them."""
+    from fmtl_strategies.in_force import in_force
+
+    read = in_force(str(values["strategy"]), values)
+    for given, source in sources:
+        try:
+            read.refuse(given)
+        except StrategyParameterError as error:
+            raise SettingError(f"{source}: {error}.") from error
 
 
 def app_config(app_dir: Path) -> RunConfig:
