@@ -1,5 +1,5 @@
 # Everything from a fresh clone: `make demo` trains, `make network-demo` does so over the network with processes of their
-# own, `make test` checks. All set up .venv on their own.
+# own, `make test` checks, `make test-long` too what takes minutes by nature. All set up .venv on their own.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 NETWORK_DEMO := runs/network-demo
 
-.PHONY: demo network-demo test lint clean
+.PHONY: demo network-demo test test-long lint clean
 
 demo: $(VENV)/.ready
 	@rm -rf $(DEMO)-before
@@ -22,9 +22,12 @@ network-demo: $(VENV)/.ready
 	  echo "The earlier demo is now in $(NETWORK_DEMO)-before."; fi
 	$(BIN)/fmtl rehearse --scenario network_demo --strategy local --strategy fedhca2 --rounds 2 --out $(NETWORK_DEMO)
 
-# One thread for each of the two processes: more would wait for each other.
+# One thread for each process: more would wait for each other. Three for two cores, as one mostly waits for a network.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
+
+test-long: $(VENV)/.ready-for-tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 lint: $(VENV)/.ready-for-tests
 	$(BIN)/python -m ruff check .

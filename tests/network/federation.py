@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import pytest
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, load_scenario
 from safetensors.numpy import load_file
 
@@ -34,10 +33,6 @@ CABLE_ADDRESS = "10.231.77.1"
 """Address of the coordinator at its end of a cable to another network namespace."""
 HOOKS = Path(__file__).parent / "hooks"
 TRAINING = {"warmup-epochs": 0, "encoder-learning-rate": 0.001, "decoder-learning-rate": 0.001, "schedule": "constant"}
-
-slow = pytest.mark.skipif(
-    os.environ.get("FMTL_SLOW_TESTS") != "1", reason="takes minutes; set FMTL_SLOW_TESTS=1 to run it"
-)
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

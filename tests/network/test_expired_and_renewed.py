@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from federation import TINY, Federation, slow
+from federation import TINY, Federation
 from fmtl_datasets.scenarios.scenario import load_scenario
 
 from fmtl.network.certificates import make_server_certificate, read_facts
 from fmtl.network.site import HANDSHAKE_FAILED
 from fmtl.network.site_register import site_states
 
-pytestmark = slow
+pytestmark = pytest.mark.long
 
 CERTIFICATE_SECONDS = 75.0
 WAIT_SECONDS = 300.0

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from federation import Federation, assert_equal, run_apart, slow
+from federation import Federation, assert_equal, run_apart
 
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.runs import RunEndedBadlyError
 
-pytestmark = slow
+pytestmark = pytest.mark.long
 
 Mount = Callable[[Path, str], None]
 ROUNDS = 3

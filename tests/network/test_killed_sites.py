@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from federation import Arrays, Federation, assert_equal, run_apart, slow
+from federation import Arrays, Federation, assert_equal, run_apart
 
 from fmtl_strategies.contract.messages import PROCESS_ENDED
 from fmtl_strategies.round.exchange import CONNECTED_ANEW
@@ -108,7 +108,7 @@ def test_without_retries_one_death_is_enough(federation: Federation, history: li
     assert federation.calls("one").count("train 1") == 1
 
 
-@slow
+@pytest.mark.long
 def test_a_node_whose_sign_of_life_failed_is_started_again(federation: Federation) -> None:
     refused = federation.place / "no-heartbeats"
     earlier = len(federation.rehearsal.log("three"))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from federation import Federation, slow
+from federation import Federation
 from fmtl_datasets.scenarios.scenario import ClientEntry
 
-pytestmark = slow
+pytestmark = pytest.mark.long
 
 ROUNDS, DEADLINE = 7, 40.0
 KEPT_ROUND, SWAPPED_ROUND, OLDER_ROUNDS = 1, 3, 5

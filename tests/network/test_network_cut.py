@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from federation import CABLE_ADDRESS, Federation, slow
+from federation import CABLE_ADDRESS, Federation
 
-pytestmark = slow
+pytestmark = pytest.mark.long
 
 ROUNDS, CUT_SECONDS = 3, 30.0
 AWAY = "Trying again until it answers."

@@ -1,4 +1,5 @@
-"""Every scenario on data from disk runs a round with every strategy, on tiny data in the real file formats.
+"""Every scenario on data from disk runs a round, and every strategy with every trait of a scenario, on tiny data in the
+real file formats; all scenarios with all strategies are in the long lane.
 
 Clients, tasks, shares, lists, fitting and augmentation are the scenario's own; encoder and images are made small. Where
 the small real data sets are there, their scenarios also run on a few of the real images.
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, list_scenarios, load_scenario
 from fmtl_datasets.sources.nyud import VARIANTS
+from scenario_cover import cover, traits
 from tiny_data import SIDE, limited, shrunk, write_all, write_nyud, write_scenario, write_shrunk
 
 from client_app.round import participant
@@ -25,8 +27,9 @@ from client_app.round.local_model import PreparedModel
 from fmtl.local_run import run_in_process
 from fmtl_strategies.registry import strategy_names
 
-ON_DISK = tuple(name for name in list_scenarios() if load_scenario(name).data_needs)
-MOST_CLIENTS = max(len(load_scenario(name).clients) for name in ON_DISK)
+SCENARIOS = {name: scenario for name in list_scenarios() if (scenario := load_scenario(name)).data_needs}
+MOST_CLIENTS = max(len(scenario.clients) for scenario in SCENARIOS.values())
+COVER = cover(SCENARIOS, strategy_names())
 SMALL_REAL = ("bsds_sod", "coco_mt200_pairs", "mixed_small", "nyud320_st4_mt1")
 REAL_ROOT = Path(os.environ.get("FMTL_DATA_ROOT", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
@@ -48,7 +51,7 @@ def scenarios(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Files of the shrunk scenarios by name, with all their data in place."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("FMTL_DATA_ROOT", str(write_all(tmp_path_factory.mktemp("data"))))
-        yield write_shrunk(ON_DISK, quick)
+        yield write_shrunk(SCENARIOS, quick)
 
 
 def built_once(prepare: Callable[..., PreparedModel]) -> Callable[..., PreparedModel]:
@@ -80,8 +83,22 @@ def check_run(folder: Path, result: dict[str, Any], scenario: Scenario) -> None:
     assert all(math.isfinite(loss) for losses in first.values() for loss in losses.values()), first
 
 
-@pytest.mark.parametrize("strategy", strategy_names())
-@pytest.mark.parametrize("name", ON_DISK)
+def test_the_quick_pairs_cover_all_scenarios_and_every_trait_with_every_strategy() -> None:
+    assert {name for name, _ in COVER} == set(SCENARIOS)
+    every = set[str]().union(*map(traits, SCENARIOS.values()))
+    for strategy in strategy_names():
+        met = (traits(SCENARIOS[name]) for name, chosen in COVER if chosen == strategy)
+        assert set[str]().union(*met) == every, strategy
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [
+        pytest.param(name, strategy, marks=() if (name, strategy) in COVER else pytest.mark.long)
+        for name in SCENARIOS
+        for strategy in strategy_names()
+    ],
+)
 def test_a_round_runs_from_the_first_message_to_the_scores(
     name: str, strategy: str, scenarios: dict[str, Path], quick: Path
 ) -> None:
