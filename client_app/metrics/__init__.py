@@ -1,1 +1,1 @@
-"""Metrics of every task: each streams over batches and merges across workers."""
+"""Metrics of every task: each streams over batches."""

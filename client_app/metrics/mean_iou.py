@@ -1,6 +1,5 @@
 """Mean intersection over union from one confusion matrix over the whole data set."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -45,10 +44,6 @@ class MeanIoU(Metric):
         )
         self.num_classes = num_classes
         self.absent_classes = absent_classes
-
-    def settings(self) -> Mapping[str, object]:
-        """Return the class count and the rule for absent classes."""
-        return {"num_classes": self.num_classes, "absent_classes": self.absent_classes}
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add one batch: (B, C, H, W) logits, of which the highest decides, and (B, H, W) int64 classes.

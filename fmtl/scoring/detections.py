@@ -7,12 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from client_app.metrics.base import MetricUnavailable
 from client_app.metrics.coco import BoxAP, InstanceAP, KeypointAP
-from client_app.metrics.coco.average_precision import AveragePrecision
-from client_app.metrics.coco.objects import KEYPOINT_VALUES, LabelledObjects, PredictedObjects
+from client_app.metrics.coco.average_precision import AveragePrecision, Entry
 from fmtl.scoring.json_files import (
     HINTS,
     Annotation,
@@ -24,11 +21,14 @@ from fmtl.scoring.json_files import (
     require_format,
 )
 from fmtl.scoring.result import ScoreFileError, ScoreOptions, ScoreResult
-from fmtl.scoring.run_lengths import MaskError, compressed_mask, mask_box
+from fmtl.scoring.run_lengths import MaskError, compressed_mask
 
 Size = tuple[int, int]
 FIELDS: Mapping[str | None, str] = {"masks": "segmentation", "keypoints": "keypoints", None: "bbox"}
 """Field of a COCO file that holds the geometry a metric compares."""
+
+
+GEOMETRIES: Mapping[str, str | None] = {"segm": "masks", "keypoints": "keypoints", "bbox": None}
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,15 @@ def score_detections(task: str, predictions: Path, ground_truth: Path, options: 
         ValueError: an unknown setting.
     """
     metric = _new_metric(task, options.iou)
-    truth = read_truth(ground_truth, metric.geometry)
-    found = read_results(predictions, truth, metric.geometry)
+    geometry = GEOMETRIES[metric.iou_type]
+    truth = read_truth(ground_truth, geometry)
+    found = read_results(predictions, truth, geometry)
     nothing = Objects([], [])
     for image_id, size in truth.sizes.items():
         metric.add_image(
             size,
-            _predicted(found.get(image_id, nothing), metric.geometry, size),
-            _labelled(truth.objects.get(image_id, nothing), metric.geometry, size),
+            _entries(found.get(image_id, nothing), geometry, size),
+            _entries(truth.objects.get(image_id, nothing), geometry, size),
         )
     value: float | None = None
     reason: str | None = None
@@ -211,39 +212,19 @@ def _refuse_repeated(path: Path, results: Sequence[Result]) -> None:
         seen[key] = index
 
 
-def _predicted(objects: Objects, geometry: str | None, size: Size) -> PredictedObjects:
-    return PredictedObjects(
-        classes=np.array([entry.category_id for entry in objects.entries], dtype=np.int64),
-        scores=np.array([entry.score for entry in objects.entries if isinstance(entry, Result)], dtype=np.float64),
-        boxes=_boxes(objects, size),
-        masks=objects.masks if geometry == "masks" else None,
-        keypoints=_keypoints(objects) if geometry == "keypoints" else None,
-    )
-
-
-def _labelled(objects: Objects, geometry: str | None, size: Size) -> LabelledObjects:
-    annotations = [entry for entry in objects.entries if isinstance(entry, Annotation)]
-    return LabelledObjects(
-        classes=np.array([entry.category_id for entry in annotations], dtype=np.int64),
-        areas=np.array([entry.area for entry in annotations], dtype=np.float64),
-        crowd=np.array([entry.iscrowd == 1 for entry in annotations], dtype=np.bool_),
-        boxes=_boxes(objects, size),
-        masks=objects.masks if geometry == "masks" else None,
-        keypoints=_keypoints(objects) if geometry == "keypoints" else None,
-    )
-
-
-def _boxes(objects: Objects, size: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Return left, top, width, height (n, 4); of the mask where the file gives no box, zeros where it gives neither."""
+def _entries(objects: Objects, geometry: str | None, size: Size) -> list[Entry]:
+    """Return the entries of an image as the metric wants them."""
     masks: Sequence[bytes | None] = objects.masks or [None] * len(objects.entries)
-    nothing = [0.0] * 4
-    boxes = [
-        entry.bbox if entry.bbox is not None else nothing if mask is None else mask_box(mask, size)
-        for entry, mask in zip(objects.entries, masks, strict=True)
-    ]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
-
-
-def _keypoints(objects: Objects) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    rows = [entry.keypoints for entry in objects.entries]
-    return np.array(rows, dtype=np.float64).reshape(-1, KEYPOINT_VALUES)
+    entries = []
+    for entry, mask in zip(objects.entries, masks, strict=True):
+        fields: Entry = {"category_id": entry.category_id, "bbox": entry.bbox or [0.0] * 4}
+        if isinstance(entry, Annotation):
+            fields |= {"area": entry.area, "iscrowd": entry.iscrowd}
+        else:
+            fields["score"] = entry.score
+        if mask is not None:
+            fields["segmentation"] = {"size": list(size), "counts": mask}
+        if geometry == "keypoints" and entry.keypoints is not None:
+            fields |= {"keypoints": entry.keypoints, "num_keypoints": sum(seen > 0 for seen in entry.keypoints[2::3])}
+        entries.append(fields)
+    return entries

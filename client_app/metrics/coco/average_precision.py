@@ -1,4 +1,4 @@
-"""What the metrics of average precision have in common: objects in, pycocotools' numbers out."""
+"""Average precision of masks, boxes and keypoints: COCO's tables, computed by faster-coco-eval."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import torch
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.core import mask as run_length
 from fmtl_datasets.shared.objects import Instances
+from torch import Tensor
 
-from client_app.metrics.base import Array, MetricUnavailable
-from client_app.metrics.coco.objects import (
-    KEYPOINT_VALUES,
-    LabelledObjects,
-    PredictedObjects,
-    labelled_objects,
-    predicted_objects,
-)
-from client_app.metrics.coco.pycocotools_quiet import annotation_set, evaluation
-from client_app.metrics.records import RecordMetric
+from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
 from client_app.pictures.detections import Detections
+
+Entry = dict[str, Any]
+"""An object in COCO's annotation or results format, without the numbers of itself and of its image."""
 
 BOX_AND_MASK_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KEYPOINT_NUMBERS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 NO_VALUE = -1.0
-"""What pycocotools gives where there is nothing to average."""
+"""What the library gives where there is nothing to average."""
 
 DECIMALS = 10
-"""pycocotools adds the smallest number to its divisors, so that a perfect precision is a little below 1."""
+"""COCO's rules add the smallest number to divisors, so that a perfect precision is a little below 1."""
+
+GEOMETRY: Mapping[str, str] = {"segm": "segmentation", "bbox": "bbox", "keypoints": "keypoints"}
+"""Field of an entry that is compared."""
 
 
 class HasDetections(Protocol):
@@ -37,36 +38,21 @@ class HasDetections(Protocol):
         ...
 
 
-class AveragePrecision(RecordMetric):
-    """Average precision in percent, computed by pycocotools over all objects of the data set.
+class AveragePrecision(Metric):
+    """Average precision in percent over all objects of the data set, which it keeps until the end.
 
-    Class attributes: `iou_type`, pycocotools' word for what is compared (segm, bbox or keypoints); `geometry`, the
-    fields of `PredictedObjects` and `LabelledObjects` that this needs beside classes, scores, areas and boxes.
+    Class attributes: `iou_type`, COCO's word for what is compared (segm, bbox or keypoints).
     """
 
     higher_is_better = True
     unit = "%"
     iou_type: ClassVar[str]
-    geometry: ClassVar[str | None]
 
     def __init__(self) -> None:
-        records: dict[str, Array] = {
-            "image": np.zeros((0, 4), np.int64),
-            "predicted_class": np.zeros(0, np.int64),
-            "predicted_score": np.zeros(0, np.float64),
-            "predicted_box": np.zeros((0, 4), np.float64),
-            "labelled_class": np.zeros(0, np.int64),
-            "labelled_area": np.zeros(0, np.float64),
-            "labelled_crowd": np.zeros(0, np.bool_),
-            "labelled_box": np.zeros((0, 4), np.float64),
-        }
-        for side in ("predicted", "labelled"):
-            if self.geometry == "masks":
-                records[f"{side}_mask_length"] = np.zeros(0, np.int64)
-                records[f"{side}_mask"] = np.zeros(0, np.uint8)
-            elif self.geometry == "keypoints":
-                records[f"{side}_keypoints"] = np.zeros((0, KEYPOINT_VALUES), np.float64)
-        super().__init__({"non_finite": np.zeros((), dtype=np.int64)}, records)
+        super().__init__({"non_finite": np.zeros((), dtype=np.int64)})
+        self._images: list[Entry] = []
+        self._labelled: list[Entry] = []
+        self._predicted: list[Entry] = []
 
     def update(self, prediction: HasDetections, label: Sequence[Instances]) -> None:
         """Add one batch: the output of a detection head, and the label of each image.
@@ -85,35 +71,32 @@ class AveragePrecision(RecordMetric):
                     f"{self.name}: detections are of an image of {detections.size}, its label of {truth.size} (height, "
                     "width). Give detections at the size of the image that the model was given."
                 )
-            self.add_image(truth.size, predicted_objects(detections), labelled_objects(truth))
+            columns = {"score": detections.scores, **self._shapes(detections)}
+            labels = {"area": truth.areas, "iscrowd": truth.crowd.int(), **self._shapes(truth)}
+            self.add_image(truth.size, _entries(detections.classes, columns), _entries(truth.classes, labels))
+            numbers = [detections.scores, detections.boxes]
+            if self.iou_type == "keypoints" and detections.keypoints is not None:
+                numbers.append(detections.keypoints)
+            for values in numbers:
+                self._add(non_finite=non_finite_values(values))
 
-    def add_image(self, size: tuple[int, int], predicted: PredictedObjects, labelled: LabelledObjects) -> None:
+    def add_image(self, size: tuple[int, int], predicted: Sequence[Entry], labelled: Sequence[Entry]) -> None:
         """Add one image.
 
         Args:
             size: height and width in pixels.
-            predicted: what was found; objects of the same score rank in this order, as images do.
-            labelled: what is annotated.
-
-        Raises:
-            ValueError: masks or keypoints that are needed are missing.
+            predicted: what was found: category_id, score and what is compared (bbox, segmentation as compressed run
+                lengths, or keypoints); objects of the same score rank in this order, as images do.
+            labelled: what is annotated: category_id, area in pixels, iscrowd, bbox and what is compared.
         """
-        self._append(
-            image=np.array([[*size, len(predicted.classes), len(labelled.classes)]]),
-            predicted_class=predicted.classes,
-            predicted_score=predicted.scores,
-            predicted_box=predicted.boxes,
-            labelled_class=labelled.classes,
-            labelled_area=labelled.areas,
-            labelled_crowd=labelled.crowd,
-            labelled_box=labelled.boxes,
-            **self._geometry_records("predicted", predicted),
-            **self._geometry_records("labelled", labelled),
-        )
-        values = [predicted.scores, predicted.boxes]
-        if self.geometry == "keypoints" and predicted.keypoints is not None:
-            values.append(predicted.keypoints)
-        self._add(non_finite=np.asarray(sum(int((~np.isfinite(array)).sum()) for array in values), dtype=np.int64))
+        # Numbers start at 1, as 0 stands for none.
+        image_id = len(self._images) + 1
+        self._images.append({"id": image_id, "height": size[0], "width": size[1]})
+        self._predicted += [{**entry, "image_id": image_id} for entry in predicted]
+        self._labelled += [
+            {**entry, "image_id": image_id, "id": len(self._labelled) + 1 + place}
+            for place, entry in enumerate(labelled)
+        ]
 
     def compute(self) -> float:
         """Return AP in percent: the mean over IoU (OKS) thresholds 0.50 to 0.95 and classes.
@@ -125,101 +108,105 @@ class AveragePrecision(RecordMetric):
         assert value is not None
         return value
 
-    def summary(self) -> dict[str, float | None]:
+    def details(self) -> Mapping[str, float | None]:
+        """Return all numbers of COCO's table, in percent; errors as in `compute`."""
+        return self.summary()
+
+    def summary(self, iou_type: str | None = None) -> dict[str, float | None]:
         """Return AP and what else COCO's tables list, in percent; None where no labelled object is of that size.
+
+        Args:
+            iou_type: what is compared; None for what this metric is about.
 
         Raises:
             MetricUnavailable: as in `compute`.
         """
-        return self._summary(self.iou_type)
-
-    def _summary(self, iou_type: str) -> dict[str, float | None]:
         self._require_finite()
-        truth = annotation_set(self._truth())
-        predicted = self._predictions(iou_type)
-        results = truth.loadRes(predicted) if predicted else annotation_set({**truth.dataset, "annotations": []})
-        run = evaluation(truth, results, iou_type)
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
+        iou_type = iou_type or self.iou_type
+        classes = sorted({entry["category_id"] for entry in [*self._labelled, *self._predicted]})
+        truth = COCO(
+            {
+                "images": self._images,
+                "categories": [{"id": number} for number in classes],
+                "annotations": [dict(entry) for entry in self._labelled],
+            }
+        )
+        # A mask or keypoints come without the box: an object's area would be that of the box then.
+        fields = ("image_id", "category_id", "score", GEOMETRY[iou_type])
+        results = truth.loadRes([{field: entry[field] for field in fields} for entry in self._predicted])
+        run = COCOeval_faster(truth, results, iou_type, rle_iou_max_workers=1)
+        run.run()
         if run.stats[0] == NO_VALUE:
-            seen = "no object" if not len(self.record("labelled_class")) else "no object that counts (crowds do not)"
+            seen = "no object" if not self._labelled else "no object that counts (crowds do not)"
             raise MetricUnavailable(f"{self.name}: the labels hold {seen}, so recall is undefined.")
+        # Beyond COCO's twelve, the library gives recalls at IoU 0.50 and 0.75.
         names = KEYPOINT_NUMBERS if iou_type == "keypoints" else BOX_AND_MASK_NUMBERS
-        pairs = zip(names, run.stats.tolist(), strict=True)
+        pairs = zip(names, run.stats.tolist(), strict=False)
         return {name: None if value == NO_VALUE else round(100.0 * value, DECIMALS) for name, value in pairs}
 
-    def _geometry_records(self, side: str, objects: PredictedObjects | LabelledObjects) -> dict[str, Array]:
-        if self.geometry is None:
-            return {}
-        shapes = getattr(objects, self.geometry)
-        if shapes is None:
-            raise ValueError(f"{self.name}: the {side} objects have no {self.geometry}, which it compares.")
-        if self.geometry == "keypoints":
-            return {f"{side}_keypoints": shapes}
-        return {
-            f"{side}_mask_length": np.array([len(code) for code in shapes], dtype=np.int64),
-            f"{side}_mask": np.frombuffer(b"".join(shapes), dtype=np.uint8),
-        }
-
-    def _truth(self) -> dict[str, Any]:
-        """Return the labels in COCO's annotation format; identifiers start at 1, as pycocotools takes 0 for none."""
-        images = self.record("image")
-        image_ids = np.repeat(np.arange(1, len(images) + 1), images[:, 3])
-        annotations = [
-            {
-                "id": index + 1,
-                "image_id": int(image_ids[index]),
-                "category_id": int(self.record("labelled_class")[index]),
-                "area": float(self.record("labelled_area")[index]),
-                "iscrowd": int(self.record("labelled_crowd")[index]),
-                "bbox": self.record("labelled_box")[index].tolist(),
-                **shape,
-            }
-            for index, shape in enumerate(self._shapes("labelled", self.geometry))
-        ]
-        classes = np.union1d(self.record("labelled_class"), self.record("predicted_class")).tolist()
-        return {
-            "images": [{"id": n + 1, "height": row[0], "width": row[1]} for n, row in enumerate(images.tolist())],
-            "categories": [{"id": number} for number in classes],
-            "annotations": annotations,
-        }
-
-    def _predictions(self, iou_type: str) -> list[dict[str, Any]]:
-        """Return the predictions in COCO's results format.
-
-        A mask or keypoints come without the box: pycocotools would take an object's area from the box then.
-        """
-        images = self.record("image")
-        image_ids = np.repeat(np.arange(1, len(images) + 1), images[:, 2]).tolist()
-        geometry = "boxes" if iou_type == "bbox" else self.geometry
-        columns = (image_ids, self.record("predicted_class").tolist(), self.record("predicted_score").tolist())
-        return [
-            {"image_id": image, "category_id": number, "score": score, **shape}
-            for image, number, score, shape in zip(*columns, self._shapes("predicted", geometry), strict=True)
-        ]
-
-    def _shapes(self, side: str, geometry: str | None) -> list[dict[str, Any]]:
-        if geometry == "boxes":
-            return [{"bbox": box} for box in self.record(f"{side}_box").tolist()]
-        if geometry == "keypoints":
-            return [_keypoint_fields(row) for row in self.record(f"{side}_keypoints")]
-        if geometry is None:
-            return [{} for _ in self.record(f"{side}_class")]
-        images = self.record("image")
-        sizes = np.repeat(images[:, :2], images[:, 2 if side == "predicted" else 3], axis=0).tolist()
-        ends = np.cumsum(self.record(f"{side}_mask_length"))
-        codes = np.split(self.record(f"{side}_mask"), ends[:-1])
-        return [
-            {"segmentation": {"size": size, "counts": code.tobytes()}}
-            for size, code in zip(sizes, codes[: len(sizes)], strict=True)
-        ]
+    def _shapes(self, objects: Detections | Instances) -> dict[str, Any]:
+        """Return box, and masks or keypoints if they are compared, of each object by COCO's name of the field."""
+        corners = objects.boxes.detach().cpu().double()
+        shapes: dict[str, Any] = {"bbox": torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)}
+        if self.iou_type == "segm":
+            if objects.masks is None:
+                raise ValueError(f"{self.name}: the {type(objects).__name__} have no masks, which it compares.")
+            shapes["segmentation"] = encoded_masks(objects.masks)
+        if self.iou_type == "keypoints":
+            if objects.keypoints is None:
+                raise ValueError(f"{self.name}: the {type(objects).__name__} have no keypoints, which it compares.")
+            shapes["keypoints"] = objects.keypoints.flatten(1)
+            shapes["num_keypoints"] = (objects.keypoints[..., 2] > 0).sum(1)
+        return shapes
 
 
-def _keypoint_fields(row: Array) -> dict[str, Any]:
-    return {"keypoints": row.tolist(), "num_keypoints": int((row[2::3] > 0).sum())}
+class InstanceAP(AveragePrecision):
+    """AP of instance masks in percent: COCO's mean over IoU 0.50:0.05:0.95, 101 recall points.
+
+    The 100 detections with the highest scores of each image and class count.
+    Crowds are neither found nor missed; a detection that mostly lies on one does not count. Small, medium and large
+    (below 32 x 32, below 96 x 96 pixels) go by the label's annotated area and by the pixels of a predicted mask.
+    """
+
+    name = "AP"
+    iou_type = "segm"
+
+    def details(self) -> Mapping[str, float | None]:
+        """Return all numbers of COCO's table for masks, and again for boxes ("box AP" and so on), in percent."""
+        boxes = {f"box {name}": value for name, value in self.summary("bbox").items()}
+        return {**self.summary(), **boxes}
 
 
-def prefixed(prefix: str, numbers: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return numbers with a word before each name."""
-    return {f"{prefix} {name}": value for name, value in numbers.items()}
+class BoxAP(AveragePrecision):
+    """AP of boxes in percent, by the same rules; masks are neither needed nor kept."""
+
+    name = "box AP"
+    iou_type = "bbox"
+
+
+class KeypointAP(AveragePrecision):
+    """AP of keypoints in percent: COCO's mean over object keypoint similarity 0.50:0.05:0.95.
+
+    The 20 detections with the highest scores of each image and class count.
+    The similarity of a pair is the mean of exp(-d^2 / (2 area k^2)) over the labelled keypoints, d in pixels, k twice
+    COCO's spread of each keypoint. Persons without a labelled keypoint and crowds are neither found nor missed.
+    """
+
+    name = "AP"
+    iou_type = "keypoints"
+
+
+def encoded_masks(masks: Tensor) -> list[Entry]:
+    """Return masks (n, h, w) bool as COCO's compressed run lengths."""
+    pixels = np.asfortranarray(masks.cpu().numpy().astype(np.uint8).transpose(1, 2, 0))
+    codes: list[Entry] = run_length.encode(pixels)
+    return codes
+
+
+def _entries(classes: Tensor, columns: Mapping[str, Any]) -> list[Entry]:
+    """Return an entry for each object, given its class and the columns (n, ...) of its other fields."""
+    lists = {
+        name: values.detach().cpu().tolist() if isinstance(values, Tensor) else values
+        for name, values in {"category_id": classes, **columns}.items()
+    }
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]

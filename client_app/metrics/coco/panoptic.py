@@ -56,10 +56,6 @@ class PanopticQuality(Metric):
         self.num_classes = num_classes
         self.num_things = num_things
 
-    def settings(self) -> Mapping[str, object]:
-        """Return the numbers of classes and of things."""
-        return {"num_classes": self.num_classes, "num_things": self.num_things}
-
     def update(self, prediction: HasSegments, label: Sequence[PanopticSegments]) -> None:
         """Add one batch: the output of a panoptic head, and the label of each image.
 

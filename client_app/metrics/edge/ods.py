@@ -1,6 +1,6 @@
 """odsF: the best boundary F-measure over thresholds that are the same for the whole data set."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,10 +83,6 @@ class OdsF(Metric):
         self.name = self.protocol.metric_name  # type: ignore[misc]
         zeros = np.zeros(self.protocol.thresholds, dtype=np.int64)
         super().__init__({**dict.fromkeys(_COUNTERS, zeros), "non_finite": np.zeros((), dtype=np.int64)})
-
-    def settings(self) -> Mapping[str, object]:
-        """Return every setting of the protocol that changes the value."""
-        return self.protocol.scoring_settings()
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add one batch.

@@ -1,6 +1,6 @@
 """What an odsF value depends on beside the data: published values differ by these settings as much as by models."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Comparison = Literal[">=", ">"]
@@ -63,7 +63,3 @@ class EdgeProtocol:
     def metric_name(self) -> str:
         """The name to report: "odsF" for 99 thresholds, else for example "odsF@9", which is never comparable."""
         return "odsF" if self.thresholds == STANDARD_THRESHOLDS else f"odsF@{self.thresholds}"
-
-    def scoring_settings(self) -> dict[str, object]:
-        """Return every setting that changes the value: all but `workers`."""
-        return {key: value for key, value in asdict(self).items() if key != "workers"}

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
@@ -101,10 +100,10 @@ def test_maxf_counts_a_probability_equal_to_the_threshold_as_salient() -> None:
     prediction = torch.zeros(1, 2, 1, 2)
     prediction[0, 1, 0, 1] = -9.0
     # Probability 0.5 exactly: accepted at 0.5 and below only, where it is right.
-    assert MaxF().state()["salient"].shape == (20,)
+    assert MaxF().counter("salient").shape == (20,)
     metric = MaxF()
     metric.update(prediction, torch.tensor([[[1, 0]]]))
-    assert int(metric.state()["salient"][10]) == 1
+    assert int(metric.counter("salient")[10]) == 1
     assert metric.compute() == pytest.approx(100.0)
 
 
@@ -146,16 +145,13 @@ def test_rmse_of_a_worked_case_treats_negative_predictions_as_zero() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_streaming_and_merging_equal_one_update(name: str) -> None:
+def test_streaming_equals_one_update(name: str) -> None:
     new, prediction, label = _case(name)
     whole = _score(new(), prediction, label)
-    streamed, left, right = new(), new(), new()
+    streamed = new()
     for image in range(6):
         streamed.update(prediction[image : image + 1], label[image : image + 1])
-        (left if image < 2 else right).update(prediction[image : image + 1], label[image : image + 1])
-    left.merge(new().from_state(right.state()))
     assert streamed.compute() == pytest.approx(whole, rel=1e-13)
-    assert left.compute() == pytest.approx(whole, rel=1e-13)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -175,16 +171,15 @@ def test_without_a_valid_pixel_the_metric_is_unavailable(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_one_non_finite_prediction_makes_the_metric_unavailable_also_after_merging(name: str, bad: float) -> None:
+def test_one_non_finite_prediction_makes_the_metric_unavailable_for_good(name: str, bad: float) -> None:
     new, prediction, label = _case(name)
-    good, poisoned = new(), new()
-    good.update(prediction, label)
     broken = prediction.clone()
     broken[3, 0, 4, 4] = bad
-    poisoned.update(broken, label)
-    good.merge(poisoned)
+    metric = new()
+    for batch in (prediction, broken, prediction):
+        metric.update(batch, label)
     with pytest.raises(MetricUnavailable, match="NaN or infinite"):
-        good.compute()
+        metric.compute()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -206,31 +201,6 @@ def test_labels_out_of_range_are_refused() -> None:
         MeanIoU(3).update(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 3]]]))
     with pytest.raises(ValueError, match="other than 0, 1 and 255"):
         MaxF().update(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 2]]]))
-
-
-def test_only_equal_metrics_merge() -> None:
-    with pytest.raises(ValueError, match="MaxF into a DepthRMSE"):
-        DepthRMSE().merge(MaxF())
-    with pytest.raises(ValueError, match="different settings"):
-        MeanIoU(3).merge(MeanIoU(4))
-    with pytest.raises(ValueError, match="different settings"):
-        MeanIoU(3).merge(MeanIoU(3, absent_classes="skip"))
-
-
-def test_a_state_of_another_metric_is_refused() -> None:
-    with pytest.raises(ValueError, match="does not belong"):
-        MeanIoU(3).from_state(MeanIoU(4).state())
-    with pytest.raises(ValueError, match="does not belong"):
-        DepthRMSE().from_state(MeanAngle().state())
-
-
-def test_state_is_a_copy() -> None:
-    metric = DepthRMSE()
-    state = metric.state()
-    state["pixels"] += np.int64(5)
-    metric.update(torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
-    counted: npt.NDArray[np.int64] = metric.state()["pixels"]
-    assert int(counted) == 1
 
 
 @pytest.mark.parametrize("num_classes", [1, 256])

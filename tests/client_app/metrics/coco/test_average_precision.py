@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -96,7 +95,7 @@ def of_image(entries: list[Json], image: Json) -> list[Json]:
 
 def assert_equal_numbers(ours: dict[str, float | None], theirs: list[float]) -> None:
     values = [np.nan if value is None else value for value in ours.values()]
-    np.testing.assert_allclose(values, theirs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(values, theirs, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox", "keypoints"])
@@ -231,49 +230,6 @@ def test_only_the_best_100_detections_of_an_image_and_class_count() -> None:
     assert metric.compute() == 0.0
 
 
-@pytest.mark.parametrize("metric", [InstanceAP, BoxAP, KeypointAP])
-def test_merged_workers_and_a_restored_state_score_like_one(metric: type[AveragePrecision]) -> None:
-    truth = drawn_annotations(6)
-    found = spoiled_detections(truth, 6)
-    whole = fill(metric(), truth, found)
-    first, second = metric(), metric()
-    images = sorted(truth["images"], key=lambda image: image["id"])
-    fill(first, {**truth, "images": images[:2]}, found)
-    fill(second, {**truth, "images": images[2:]}, found)
-    state = second.state()
-    assert all(value.dtype != object for value in state.values())
-    first.merge(metric().from_state(state))
-    assert first.summary() == whole.summary()
-    assert second.state().keys() == state.keys()
-
-
-def test_states_of_other_metrics_are_refused() -> None:
-    with pytest.raises(ValueError, match="does not belong"):
-        InstanceAP().from_state(BoxAP().state())
-    with pytest.raises(ValueError, match="does not belong"):
-        BoxAP().from_state(KeypointAP().state())
-    with pytest.raises(ValueError, match="predicted_box"):
-        BoxAP().from_state({**BoxAP().state(), "predicted_box": np.zeros((2, 3))})
-    with pytest.raises(ValueError, match="Cannot merge"):
-        InstanceAP().merge(BoxAP())
-
-
-def test_the_state_holds_no_pixels() -> None:
-    masks = torch.zeros(1, 100, 100, dtype=torch.bool)
-    masks[0, 20:80, 30:90] = True
-    label = Instances(
-        (100, 100),
-        torch.tensor([[30.0, 20, 90, 80]]),
-        torch.zeros(1, dtype=torch.int64),
-        torch.tensor([3600.0]),
-        torch.zeros(1, dtype=torch.bool),
-        masks,
-    )
-    metric = InstanceAP()
-    metric.update(Output([Detections((100, 100), label.boxes, label.classes, torch.ones(1), masks)]), [label])
-    assert sum(value.nbytes for value in metric.state().values()) < 1000
-
-
 def test_nothing_labelled_has_no_score() -> None:
     metric = BoxAP()
     with pytest.raises(MetricUnavailable, match="no object"):
@@ -317,12 +273,14 @@ def test_what_does_not_fit_is_named() -> None:
         BoxAP().update(Output([smaller]), [label])
 
 
-def test_scoring_prints_nothing_and_leaves_pycocotools_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    output = sys.stdout
+def test_scoring_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     metric = BoxAP()
     metric.update(Output([boxes_found([[0, 0, 5, 5]], [1.0])]), [boxes_label([[0, 0, 5, 5]])])
     metric.compute()
-    assert capsys.readouterr().out == ""
-    assert sys.stdout is output
-    COCO().createIndex()
-    assert "creating index" in capsys.readouterr().out
+    assert capsys.readouterr() == ("", "")
+
+
+def test_numbers_do_not_change_when_they_are_asked_for_again() -> None:
+    truth = drawn_annotations(6)
+    metric = fill(InstanceAP(), truth, spoiled_detections(truth, 6))
+    assert metric.details() == metric.details()

@@ -246,18 +246,15 @@ def test_a_label_as_prediction_scores_exactly_100() -> None:
     assert set(metric.details().values()) == {100.0}
 
 
-def test_merged_workers_and_a_restored_state_score_like_one() -> None:
+def test_streaming_equals_one_update() -> None:
     truth, listed = drawn_label(1, crowds=True)
     found = [spoiled(truth, listed, CLASSES, seed) for seed in range(4)]
     whole = PanopticQuality(CLASSES, THINGS)
     whole.update(Output(found), [truth] * 4)
-    first, second = PanopticQuality(CLASSES, THINGS), PanopticQuality(CLASSES, THINGS)
-    first.update(Output(found[:1]), [truth])
-    second.update(Output(found[1:]), [truth] * 3)
-    first.merge(PanopticQuality(CLASSES, THINGS).from_state(second.state()))
-    assert first.compute() == pytest.approx(whole.compute(), abs=1e-12)
-    with pytest.raises(ValueError, match="different settings"):
-        first.merge(PanopticQuality(CLASSES, THINGS - 1))
+    streamed = PanopticQuality(CLASSES, THINGS)
+    streamed.update(Output(found[:1]), [truth])
+    streamed.update(Output(found[1:]), [truth] * 3)
+    assert streamed.compute() == pytest.approx(whole.compute(), abs=1e-12)
 
 
 def test_nothing_labelled_has_no_score() -> None:

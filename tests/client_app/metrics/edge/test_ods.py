@@ -122,8 +122,8 @@ def test_padding_is_cut_off_before_suppression_and_diagonal() -> None:
     padded, plain = OdsF(), OdsF()
     padded.update(prediction, label)
     plain.update(inner_prediction, inner_label)
-    for name, counter in plain.state().items():
-        np.testing.assert_array_equal(padded.state()[name], counter)
+    for name in ("matched_predicted", "predicted", "matched_annotated", "annotated"):
+        np.testing.assert_array_equal(padded.counter(name), plain.counter(name))
 
 
 def test_comparison_knob_decides_exact_ties() -> None:
@@ -141,24 +141,20 @@ def test_several_annotators_unite_for_precision_and_add_for_recall() -> None:
     assert counts.annotated[50] == 180
 
 
-def test_fast_mode_reports_another_name_and_does_not_merge() -> None:
-    fast = OdsF(EdgeProtocol(thresholds=9))
-    assert fast.name == "odsF@9"
+def test_fast_mode_reports_another_name() -> None:
+    assert OdsF(EdgeProtocol(thresholds=9)).name == "odsF@9"
     assert OdsF().name == "odsF"
-    with pytest.raises(ValueError, match="different settings"):
-        OdsF().merge(fast)
 
 
-def test_merged_workers_equal_one_metric() -> None:
+def test_streaming_equals_one_update() -> None:
     rng = np.random.default_rng(0)
     prediction = torch.from_numpy(rng.normal(size=(4, 1, 30, 40)))
     label = torch.from_numpy((rng.random((4, 1, 30, 40)) < 0.05).astype(np.float32))
-    whole, left, right = OdsF(), OdsF(), OdsF()
+    whole, streamed = OdsF(), OdsF()
     whole.update(prediction, label)
-    left.update(prediction[:1], label[:1])
-    right.update(prediction[1:], label[1:])
-    left.merge(OdsF().from_state(right.state()))
-    assert left.compute() == whole.compute()
+    streamed.update(prediction[:1], label[:1])
+    streamed.update(prediction[1:], label[1:])
+    assert streamed.compute() == whole.compute()
 
 
 @pytest.fixture
