@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from flwr.common.logger import log
 from fmtl_datasets.shared.privacy import Privacy
 
 from client_app.training.errors import DeviceError, PrivacyError, StateError
 from fmtl_strategies.contract.files import DiskFullError, write_json
 from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import FloatArray, GroupLayout
+from fmtl_strategies.flower_compat import log
 
 _BLOCK = 1 << 20
 

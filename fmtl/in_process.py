@@ -10,17 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
-from flwr.app import Context, Error, Message, RecordDict
-from flwr.app.user_config import UserConfig
-from flwr.proto.node_pb2 import NodeInfo
+from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
+
+from fmtl_strategies.flower_compat import ErrorCode, NodeInfo, Run, identify_process, set_message_id
 
 ClientFunction = Callable[[Message, Context], Message]
 
 FIRST_NODE_ID = 1001
-_CLIENT_EXCEPTION = 2
 
 
 class InProcessGrid(Grid):
@@ -36,7 +33,7 @@ class InProcessGrid(Grid):
     def __init__(
         self, client: ClientFunction, node_configs: Iterable[UserConfig], run_config: UserConfig, run_id: int = 1
     ) -> None:
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, 1, 1
+        identify_process(run_id)
         self._client = client
         self._run = Run.create_empty(run_id)
         self._contexts = {
@@ -70,7 +67,7 @@ class InProcessGrid(Grid):
         """Give every message to its node at once and keep the replies."""
         ids = []
         for message in messages:
-            message.metadata.__dict__["_message_id"] = uuid4().hex
+            set_message_id(message, uuid4().hex)
             ids.append(message.metadata.message_id)
             self._replies[message.metadata.message_id] = self._answer(message)
         return ids
@@ -91,4 +88,4 @@ class InProcessGrid(Grid):
         try:
             return self._client(message, context)
         except Exception as error:  # a real node turns every exception of a ClientApp into an error reply as well
-            return Message(Error(_CLIENT_EXCEPTION, f"{type(error)}:<'{error}'>"), reply_to=message)
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{type(error)}:<'{error}'>"), reply_to=message)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message
-from flwr.app.user_config import UserConfig
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, UserConfig
 
 from fmtl.in_process import InProcessGrid
 from fmtl_strategies.contract.groups import kind_of

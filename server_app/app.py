@@ -8,10 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 from flwr.app import Context
-from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from fmtl_strategies.contract.paths import run_folder
+from fmtl_strategies.flower_compat import log
 from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.record import RoundRecord

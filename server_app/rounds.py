@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord
-from flwr.common.logger import log
 from flwr.serverapp import Grid
 
+from fmtl_strategies.flower_compat import log
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.finite import NonFiniteModelError
 from fmtl_strategies.round.record import RoundRecord

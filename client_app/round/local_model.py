@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from flwr.common.logger import log
 from fmtl_datasets.scenarios.scenario import ClientEntry
 
 from client_app.metrics.edge.protocol import EdgeProtocol
@@ -18,6 +17,7 @@ from client_app.model.weights import load_encoder_weights
 from client_app.tasks import Task, get_task
 from client_app.tasks.edge import EdgeDetection
 from client_app.tasks.object_task import ObjectTask
+from fmtl_strategies.flower_compat import log
 
 _CACHED_MODELS = 8
 """Models kept by one process: as many clients as one simulation worker usually serves, 0.1 GB each for Swin-T."""

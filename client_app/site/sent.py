@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import RecordDict
-from flwr.common.logger import log
+
+from fmtl_strategies.flower_compat import log
 
 SENT_VARIABLE = "FMTL_SENT"
 """Environment variable: the file of the record. Unset: none is kept."""

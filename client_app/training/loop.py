@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from flwr.common.logger import log
 from torch import Tensor, nn
 
 from client_app.tasks.base import Task
@@ -25,6 +24,7 @@ from client_app.training.seeds import derive_seed
 from fmtl_strategies.contract.groups import group_of, kind_of
 from fmtl_strategies.contract.rule import LocalRule, Phase
 from fmtl_strategies.contract.settings import LocalSettings
+from fmtl_strategies.flower_compat import log
 
 EVERYTHING = Phase(kinds=("encoder", "decoders", "heads"))
 

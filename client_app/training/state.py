@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from flwr.common.logger import log
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
@@ -29,6 +28,7 @@ from client_app.training.vectors import NamedArrays
 from fmtl_strategies.contract.files import load_arrays, save_arrays, whole_folder, write_json
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import Report
+from fmtl_strategies.flower_compat import log
 
 FORMAT = 1
 _ROUND_FOLDER = re.compile(r"^round-(\d{5,})$")

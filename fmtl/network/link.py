@@ -199,15 +199,13 @@ def main() -> None:
     for name in OPENING_VARIABLES:
         os.environ.pop(name, None)
 
-    from flwr.superlink import extensions
-    from flwr.superlink.cli.flower_superlink import flower_superlink
     from starlette.middleware import Middleware
+
+    from fmtl_strategies.flower_compat import run_superlink
 
     sys.argv[:] = sys.argv[1:]
     own = sys.argv[sys.argv.index("--host") + 1]
-    before = extensions.get_middleware
-    extensions.get_middleware = lambda: (Middleware(Door, own=None if own in EVERYWHERE else own), *before())
-    flower_superlink()
+    run_superlink([Middleware(Door, own=None if own in EVERYWHERE else own)])
 
 
 if __name__ == "__main__":

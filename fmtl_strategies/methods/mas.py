@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
-from flwr.common.logger import log
 
 from fmtl_strategies.building_blocks.averaging import Weighting, average_rows
 from fmtl_strategies.contract.groups import GroupKind, kind_of
@@ -17,6 +16,7 @@ from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import Report
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule
+from fmtl_strategies.flower_compat import log
 from fmtl_strategies.maths.task_split import best_group, split_tasks
 from fmtl_strategies.parameters import StrategyParameters, parameter
 from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, Message
-from flwr.common.constant import ErrorCode
 
 from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import FloatArray, GroupLayout
@@ -17,6 +16,7 @@ from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import Sparsify
 from fmtl_strategies.contract.sparse import decode_sparse, largest_count
 from fmtl_strategies.contract.wire import NumberFormat, WireError, decode_flat
+from fmtl_strategies.flower_compat import ErrorCode
 from fmtl_strategies.round.store import ParameterStore, RowKey
 
 _BLOCK = 1 << 20

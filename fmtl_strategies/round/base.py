@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
-from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -30,6 +29,7 @@ from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.wire import NumberFormat, encode_flat
+from fmtl_strategies.flower_compat import log
 from fmtl_strategies.parameters import StrategyParameters, value_origins
 from fmtl_strategies.round.admission import Expected, RejectedReplyError, admit_report, admit_updates
 from fmtl_strategies.round.defence import DefenceSettings, defend

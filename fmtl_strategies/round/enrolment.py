@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Message, MessageType
-from flwr.common.logger import log
 from flwr.serverapp import Grid
 from pydantic import BaseModel
 
@@ -27,6 +26,7 @@ from fmtl_strategies.contract.messages import (
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.wire import WireError, decode_flat
+from fmtl_strategies.flower_compat import log
 from fmtl_strategies.round.admission import (
     NodeAwayError,
     RejectedReplyError,

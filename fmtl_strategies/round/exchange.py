@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Message
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fmtl_strategies.contract.messages import MAX_TEXT_BYTES, PROCESS_ENDED
 from fmtl_strategies.contract.profile import ClientProfile
+from fmtl_strategies.flower_compat import ErrorCode
 from fmtl_strategies.round.limits import limits_of
 
 POLL_SECONDS = 0.1

@@ -15,18 +15,21 @@ from weakref import WeakKeyDictionary
 
 import httpx
 from flwr.app import Error, Message
-from flwr.common.constant import ErrorCode
-from flwr.common.logger import log
-from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest
-from flwr.proto.runtime_pb2 import PullAppMessagesResponse
 from flwr.serverapp import Grid
-from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
-from flwr.superlink.grid.http_grid import HttpGrid
+
+from fmtl_strategies.flower_compat import (
+    ErrorCode,
+    connection_of,
+    is_networked,
+    listed_replies,
+    log,
+    piece_refusal,
+    pulled_piece,
+)
 
 LINK_HEADER = "fmtl-link"
 """Header in which the link says which process it is (`fmtl.network.link`): another one after every start."""
 
-_LIST_PATH, _PIECE_PATH = "/pull-messages", "/pull-object"
 _MOST_PIECES = 100_000
 _NOTHING = 16
 """Bytes of an answer that holds no piece: that it has not come yet. Flower would ask again for two hours."""
@@ -77,17 +80,14 @@ class ReplyLimits:
         """Look at an answer of the link whose content has not been read yet.
 
         Raises:
-            ObjectPullError: a piece of a reply that is too large, which Flower turns into an error reply.
+            Exception: a piece of a reply that is too large; Flower turns it into an error reply.
         """
-        path = response.request.url.path
         if not response.is_success:
             return
         self.link = response.headers.get(LINK_HEADER, self.link)
-        if path.endswith(_LIST_PATH):
-            response.read()
-            self._note(PullAppMessagesResponse.FromString(response.content))
-        elif path.endswith(_PIECE_PATH):
-            piece = PullObjectRequest.FromString(response.request.content).object_id
+        if (listed := listed_replies(response)) is not None:
+            self._note(listed)
+        elif (piece := pulled_piece(response)) is not None:
             self._take(piece, int(response.headers.get("content-length", 0)))
 
     def replaced(self, replies: Iterable[Message], sent: Mapping[str, Message]) -> Iterator[Message]:
@@ -104,10 +104,9 @@ class ReplyLimits:
             else:
                 yield reply
 
-    def _note(self, listed: PullAppMessagesResponse) -> None:
-        for message, tree in zip(listed.messages_list, listed.message_object_trees, strict=True):
-            answered = message.metadata.reply_to_message_id
-            for number, piece in enumerate(_pieces(tree)):
+    def _note(self, listed: Iterable[tuple[str, Iterator[str]]]) -> None:
+        for answered, pieces in listed:
+            for number, piece in enumerate(pieces):
                 self._message_of_piece[piece] = answered
                 if number >= _MOST_PIECES:
                     self._refuse(answered, f"more than {_MOST_PIECES} pieces")
@@ -116,7 +115,7 @@ class ReplyLimits:
     def _take(self, piece: str, size: int) -> None:
         answered = self._message_of_piece.get(piece, "")
         if answered not in self._limits:
-            raise ObjectPullError(piece, "this belongs to no reply that is due")
+            raise piece_refusal(piece, "this belongs to no reply that is due")
         with self._lock:
             # A piece whose download was cut off comes again, and counts once.
             self._left[answered] -= size - self._taken.get((answered, piece), 0)
@@ -126,7 +125,7 @@ class ReplyLimits:
             elif size <= _NOTHING and time.monotonic() > self._deadline:
                 self.refused[answered] = "the reply was announced, but its content did not come before the deadline"
         if answered in self.refused:
-            raise ObjectPullError(piece, self.refused[answered])
+            raise piece_refusal(piece, self.refused[answered])
 
     def _refuse(self, answered: str, beyond: str) -> None:
         self.refused[answered] = (
@@ -140,21 +139,15 @@ def limits_of(grid: Grid) -> ReplyLimits | None:
     Args:
         grid: over the network; all others live in one process or machine with their clients.
     """
-    if not isinstance(grid, HttpGrid):
+    if not is_networked(grid):
         return None
     if grid in _KEPT:
         return _KEPT[grid]
-    client = getattr(getattr(grid, "_runtime_client", None), "_client", None)
-    if not isinstance(client, httpx.Client):
+    client = connection_of(grid)
+    if client is None:
         log(logging.WARNING, "this version of Flower hides its connection: replies are limited only once they are here")
         return None
     limits = ReplyLimits()
     client.event_hooks = {**client.event_hooks, "response": [*client.event_hooks["response"], limits.look]}
     _KEPT[grid] = limits
     return limits
-
-
-def _pieces(tree: ObjectTree) -> Iterator[str]:
-    for child in tree.children:
-        yield from _pieces(child)
-    yield tree.object_id

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Array, Context, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
 from pydantic import BaseModel
 
 import client_app
@@ -26,6 +25,7 @@ from fmtl_strategies.contract.messages import (
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.wire import NumberFormat, WireError, decode_flat, encode_flat
+from fmtl_strategies.flower_compat import identify_process
 
 SETTINGS = LocalSettings(total_rounds=3, schedule="constant")
 SCENARIO = """
@@ -47,7 +47,7 @@ clients:
 
 @pytest.fixture(autouse=True)
 def _inside_a_flower_task() -> None:
-    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+    identify_process(1)
 
 
 @pytest.fixture

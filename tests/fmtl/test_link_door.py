@@ -105,22 +105,14 @@ def test_web_sockets_are_refused_too() -> None:
 
 
 @pytest.mark.parametrize(("host", "own"), [("10.1.2.3", "10.1.2.3"), ("0.0.0.0", None), ("::", None)])
-def test_the_door_stands_before_all_of_flowers_own_layers(
+def test_the_door_knows_the_address_that_the_link_listens_on(
     monkeypatch: pytest.MonkeyPatch, host: str, own: str | None
 ) -> None:
-    from importlib import import_module
-
-    from flwr.superlink import extensions, main
-
-    from fmtl.network import link
-
-    started: list[Any] = []
-    monkeypatch.setattr(extensions, "get_middleware", extensions.get_middleware)
-    program = import_module("flwr.superlink.cli.flower_superlink")
-    monkeypatch.setattr(program, "flower_superlink", lambda: started.extend(main._get_middleware()))
+    layers: list[Any] = []
+    monkeypatch.setattr("fmtl_strategies.flower_compat.run_superlink", layers.extend)
     monkeypatch.setattr("sys.argv", ["link.py", "flower-superlink", "--host", host, "--port", "1"])
-    link.main()
-    assert (started[0].cls, started[0].kwargs) == (Door, {"own": own})
+    door.main()
+    assert [(layer.cls, layer.kwargs) for layer in layers] == [(Door, {"own": own})]
 
 
 def test_no_route_of_flower_but_that_for_sites_is_open() -> None:

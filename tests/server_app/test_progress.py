@@ -11,6 +11,7 @@ import pytest
 
 from fmtl import toy_federation as toy
 from fmtl_strategies.contract.messages import PROCESS_ENDED, Instruction
+from fmtl_strategies.flower_compat import set_message_id
 from fmtl_strategies.methods.fedper import FedPer
 from fmtl_strategies.round.exchange import Patience
 from server_app.config import RunConfigError, parse_run_config, read_known_sites
@@ -53,7 +54,7 @@ def test_client_without_an_answer_is_late(tmp_path: Path) -> None:
 
     def push_all_but_one(sent: Any) -> Any:
         ids = list(push([message for message in sent if message is not lost]))
-        lost.metadata.__dict__["_message_id"] = "never-answered"
+        set_message_id(lost, "never-answered")
         return [*ids, "never-answered"]
 
     grid.push_messages = push_all_but_one  # type: ignore[method-assign]

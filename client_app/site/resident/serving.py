@@ -9,10 +9,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from flwr.common.logger import log
-
 from client_app.call import Call
 from client_app.site.resident.frames import FrameError, receive, send
+from fmtl_strategies.flower_compat import log
 
 IDLE_SECONDS = 3600.0
 """Without a message for so long the process ends, and gives its memory back; the next message starts another."""

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Error, Message
-from flwr.common.constant import ErrorCode
 from toy_federation import ToyFederation, profile, settings, start_of, update_of
 
 from fmtl_strategies.contract.layout import ArraySpec, FloatArray, GroupLayout
 from fmtl_strategies.contract.profile import ClientProfile
+from fmtl_strategies.flower_compat import ErrorCode
 from fmtl_strategies.methods.fedavg import FedAvg
 from fmtl_strategies.methods.fedhca2 import FedHCA2
 from fmtl_strategies.methods.fedper import FedPer

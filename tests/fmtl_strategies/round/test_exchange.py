@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
-from flwr.common.constant import ErrorCode
-from flwr.proto.node_pb2 import NodeInfo
-from flwr.supercore.task_identity import TaskIdentity
 
 from fmtl_strategies.contract.messages import PROCESS_ENDED
+from fmtl_strategies.flower_compat import ErrorCode, NodeInfo, identify_process, set_message_id
 from fmtl_strategies.round import exchange
 from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED, Listener, Patience, send_and_collect
 from fmtl_strategies.round.limits import ReplyLimits
@@ -47,7 +45,7 @@ class Link:
     looks: int = 0
 
     def __post_init__(self) -> None:
-        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+        identify_process(1)
         self.present = self.present or set(self.answers)
         self._by_id: dict[str, tuple[Message, Any]] = {}
 
@@ -57,7 +55,7 @@ class Link:
             node = message.metadata.dst_node_id
             earlier = sum(one.metadata.dst_node_id == node for one in self.sent)
             identity = f"{node}-{earlier}"
-            message.metadata.__dict__["_message_id"] = identity
+            set_message_id(message, identity)
             self.sent.append(message)
             self._by_id[identity] = (message, self.answers[node][earlier])
             ids.append(identity)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from flwr.app import Error, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
 
+from fmtl_strategies.flower_compat import identify_process, set_message_id
 from fmtl_strategies.round.exchange import Patience, send_and_collect
 
 
@@ -22,7 +22,7 @@ class _Link:
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         for number, message in enumerate(messages):
-            message.metadata.__dict__["_message_id"] = str(number + 1)
+            set_message_id(message, str(number + 1))
             self._sent[str(number + 1)] = message
         return list(self._sent)
 
@@ -31,7 +31,7 @@ class _Link:
 
 
 def _replies(code: int, age: float) -> list[Message]:
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    identify_process(1)
     message = Message(RecordDict(), 5, "train", ttl=10)
     message.metadata.created_at = time.time() - age
     link: Any = _Link(code)

@@ -13,10 +13,9 @@ from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import Metadata as MetadataProto
 from flwr.proto.runtime_pb2 import PullAppMessagesResponse, PushAppMessagesRequest, PushAppMessagesResponse
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 
+from fmtl_strategies.flower_compat import Run, identify_process
 from fmtl_strategies.round.exchange import Patience, largest_reply, send_and_collect
 from fmtl_strategies.round.limits import ReplyLimits
 
@@ -66,7 +65,7 @@ def _response(message: object) -> httpx.Response:
 
 
 def _grid(link: _Link) -> HttpGrid:
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    identify_process(1)
     grid = HttpGrid("127.0.0.1:1", insecure=True, token="t")
     grid.set_run(Run.create_empty(1))
     grid._runtime_client._client = httpx.Client(transport=httpx.MockTransport(link.handle))
