@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from fmtl.data.report import DataReport
 
 FINDINGS = 1
-INTERRUPTED = 130
 
 command = typer.Typer(no_args_is_help=True, help="Say where data sets come from, and check one on disk.")
 
@@ -83,20 +82,29 @@ def check_data_set(
     """Check a data set on disk, and draw a dozen of its images with their labels.
 
     Exits with 0 when nothing stands in the way of training, 1 when something does, 2 when the folder is not this data
-    set, 130 after Ctrl-C (the report then covers what was read). Nothing is written into the data set.
+    set. Nothing is written into the data set.
     """
     from fmtl_datasets.shared.source import SourceSettings
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from fmtl.data.check import CheckOptions, check_source
     from fmtl.data.place import open_or_suggest, report_folder
-    from fmtl.data.progress import ProgressLine
     from fmtl.data.sheet import draw_sheet
-    from fmtl.data.write import write_report
 
     root = path.expanduser()
     source = open_or_suggest(name, SourceSettings(root, stuff_labels=stuff_labels))
     folder = report_folder(out, name, root)
-    with ProgressLine() as progress:
+    errors = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        disable=not errors.is_terminal,
+        transient=True,
+    ) as bar:
+        line = bar.add_task("images")
         options = CheckOptions(
             dataset=name,
             tasks=_names(tasks),
@@ -104,40 +112,34 @@ def check_data_set(
             sample=sample,
             workers=workers or min(8, os.cpu_count() or 1),
             seed=seed,
-            progress=progress.advance,
-            keep_partial=True,
+            progress=lambda done, total: bar.update(line, completed=done, total=total),
         )
         report = check_source(source, options)
-    written = write_report(report, folder, draw_sheet(source, report, seed))
+    written = report.write(folder, draw_sheet(source, report, seed))
     show(report, written, as_json=json)
-    if not report.complete:
-        raise typer.Exit(INTERRUPTED)
     raise typer.Exit(0 if report.trainable else FINDINGS)
 
 
 def show(report: DataReport, written: list[Path], *, as_json: bool) -> None:
     """Print a report: tables and findings, or ``report.json``."""
     if as_json:
-        from json import dumps
-
-        typer.echo(dumps(report.as_json(), indent=2))
+        typer.echo(written[0].read_text(encoding="utf-8"), nl=False)
         return
     from rich.text import Text
 
-    from fmtl.data.report_text import HEADING, finding_lines, list_rows, verdict
+    from fmtl.data.report import HEADING
     from fmtl.tables import console, plain_table
 
     screen = console()
     screen.print(Text(report.summary))
     table = plain_table(*HEADING, whole=(0, 1))
-    for row in list_rows(report):
-        table.add_row(*(Text(cell) for cell in row))
+    for row in report.rows():
+        table.add_row(*map(Text, row))
     screen.print(table)
-    for line in finding_lines(report):
+    for line in report.lines():
         screen.print(Text(line), soft_wrap=True)
-    style = "green" if report.trainable else "red"
-    screen.print(Text(verdict(report), style=style), soft_wrap=True)
-    screen.print(Text(f"Written in {report.seconds:.0f} s: {', '.join(str(path) for path in written)}"), soft_wrap=True)
+    screen.print(Text(report.verdict, style="green" if report.trainable else "red"), soft_wrap=True)
+    screen.print(Text(f"Written in {report.seconds:.0f} s: {', '.join(map(str, written))}"), soft_wrap=True)
 
 
 def _names(text: str) -> tuple[str, ...]:

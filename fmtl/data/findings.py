@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One way in which data can be wrong.
-
-    Attributes:
-        title: heading of its findings.
-        remedy: what to do.
-        blocks: whether training would trip over it, or its scores would mean nothing.
-    """
+class Kind(NamedTuple):
+    """One way in which data can be wrong: its title, what to do, and whether training would trip over it."""
 
     title: str
     remedy: str
@@ -98,6 +91,47 @@ class Finding:
         """Where a report shows it: by kind, then by place."""
         return (list(KINDS).index(self.kind), self.image_list, self.image_id, self.task, self.file)
 
+    @property
+    def sentence(self) -> str:
+        """What is wrong, with its place; a path that the text names already is not repeated."""
+        place = " ".join(part for part in (self.image_list, self.image_id, self.task) if part)
+        file = f" [{self.file}]" if self.file and self.file not in self.what else ""
+        return f"{place}: {self.what}{file}" if place else f"{self.what}{file}"
+
     def as_json(self) -> dict[str, Any]:
-        """Return it for ``report.json``."""
+        """The finding for ``report.json``."""
         return {**asdict(self), "to_do": KINDS[self.kind].remedy, "blocks": self.blocks}
+
+
+PACKAGES: Mapping[str, Mapping[str, Mapping[str, int]]] = MappingProxyType(
+    {
+        "nyud": {"the official split": {"train": 795, "val": 654}},
+        "pascal_context": {"the full package": {"train": 4998, "val": 5105}},
+        "coco": {
+            "COCO 2017": {"train2017": 118287, "val2017": 5000},
+            "the subset coco_mt200": {"train2017": 100, "val2017": 100},
+        },
+        "bsds_sod": {"BSDS300": {"train": 200, "val": 100}},
+    }
+)
+"""Images of each list of the known packages of a data set, the usual package first.
+
+Source: methods 3.2, 3.3, 3.6 and the packages' own lists."""
+
+
+def unexpected_counts(dataset: str, found: Mapping[str, int]) -> dict[str, str]:
+    """Lists whose length is that of no known package, with what was expected.
+
+    Args:
+        dataset: name of the data set.
+        found: number of images of each list.
+
+    Returns:
+        A sentence for each such list; empty where one package fits all of its lists that were found.
+    """
+    wrong: list[dict[str, str]] = []
+    for package, images in PACKAGES.get(dataset, {}).items():
+        shared = {name: count for name, count in images.items() if name in found}
+        texts = {name: f"{found[name]} images; {count} are expected in {package}" for name, count in shared.items()}
+        wrong.append({name: text for name, text in texts.items() if found[name] != shared[name]})
+    return {} if not all(wrong) or not wrong else wrong[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -33,39 +32,19 @@ def open_or_suggest(dataset: str, settings: SourceSettings) -> Source:
     try:
         return open_source(dataset, settings)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{_without_stop(error)}.{_suggestion(dataset, settings)}") from error
-
-
-def _without_stop(error: Exception) -> str:
-    return str(error).rstrip().rstrip(".")
+        raise ValueError(f"{str(error).rstrip('. ')}.{_suggestion(dataset, settings)}") from error
 
 
 def _suggestion(dataset: str, settings: SourceSettings) -> str:
-    for folder in _near(settings.root):
+    root = settings.root.resolve()
+    inside = sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())[:LOOKED_AT]
+    for folder in (*inside, *root.parents[:2]):
         if _opens(dataset, replace(settings, root=folder)):
             return f" Did you mean {folder}? {dataset} is there."
     for other in SOURCES:
         if other != dataset and _opens(other, settings):
             return f" It can be read as {other}: did you mean `fmtl data check {other} {settings.root}`?"
     return f" `fmtl data help {dataset}` shows what belongs there."
-
-
-def _near(root: Path) -> Iterator[Path]:
-    """Folders inside, two levels deep, and the two above; links are not followed, they can lead in circles."""
-    children = _folders(root)
-    yield from children
-    for child in children[:10]:
-        yield from _folders(child)[:10]
-    above = root.resolve().parents
-    yield from above[:2]
-    yield from _folders(above[0])[:10] if above else ()
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())[:LOOKED_AT]
-    except OSError:
-        return []
 
 
 def _opens(dataset: str, settings: SourceSettings) -> bool:

@@ -1,51 +1,23 @@
-"""What a check of a data set found."""
+"""What a check of a data set found, as text, as JSON and as files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from fmtl.data.examine import TaskCount
+from PIL import Image
+
+from fmtl.data.files import ListContent
 from fmtl.data.findings import KINDS, Finding
 
+SHOWN = 20
+"""Findings of a kind that are shown; all of them are in ``report.json``."""
 
-@dataclass(frozen=True)
-class ListReport:
-    """What was found in one list.
-
-    Attributes:
-        name: the list.
-        listed: images that it names.
-        chosen: images that were to be checked.
-        read: images of which at least one label could be read.
-        sizes: number of images of each height and width.
-        tasks: counts by task.
-    """
-
-    name: str
-    listed: int
-    chosen: int
-    read: int
-    sizes: Mapping[tuple[int, int], int]
-    tasks: Mapping[str, TaskCount]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it for ``report.json``."""
-        return {
-            "list": self.name,
-            "listed": self.listed,
-            "chosen": self.chosen,
-            "read": self.read,
-            "sizes": [
-                {"height": height, "width": width, "images": number}
-                for (height, width), number in sorted(self.sizes.items(), key=lambda item: (-item[1], item[0]))
-            ],
-            "tasks": {
-                task: {"read": count.read, "labelled": count.labelled, **count.tally.facts()}
-                for task, count in self.tasks.items()
-            },
-        }
+HEADING = ("list", "task", "images", "labelled", "what they hold")
 
 
 @dataclass(frozen=True)
@@ -55,53 +27,95 @@ class DataReport:
     Attributes:
         dataset: name of the data set.
         summary: what was found there, as the data set says it.
-        num_classes: class counts.
         class_names: names of the classes by task, where known.
         lists: what was found in each list.
         findings: what is wrong, in the order in which reports show it.
-        complete: False where it was interrupted; counts are then of the images up to there.
         sample: how many images of each list were asked for; None for all.
         seconds: how long it took.
     """
 
     dataset: str
     summary: str
-    num_classes: Mapping[str, int]
     class_names: Mapping[str, tuple[str, ...]]
-    lists: tuple[ListReport, ...]
+    lists: tuple[ListContent, ...]
     findings: tuple[Finding, ...]
-    complete: bool
     sample: int | None
     seconds: float
 
     @property
-    def blocking(self) -> int:
-        """Number of findings that training would trip over, or that make its scores meaningless."""
-        return sum(finding.blocks for finding in self.findings)
+    def blocking(self) -> tuple[Finding, ...]:
+        """What training would trip over, or what makes its scores meaningless."""
+        return tuple(finding for finding in self.findings if finding.blocks)
 
     @property
     def trainable(self) -> bool:
         """Whether the data set can be trained on, as far as it was checked."""
-        return self.blocking == 0
+        return not self.blocking
 
-    def by_kind(self) -> dict[str, list[Finding]]:
-        """Findings of each kind that was found."""
-        found: dict[str, list[Finding]] = {kind: [] for kind in KINDS}
-        for finding in self.findings:
-            found[finding.kind].append(finding)
-        return {kind: findings for kind, findings in found.items() if findings}
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Cells of the table with one row for each list and task; its heading is ``HEADING``."""
+        for content in self.lists:
+            listed, chosen = len(content.ids), len(content.chosen)
+            first = f"{content.name} ({listed if chosen == listed else f'{chosen} of {listed}'})"
+            for task, count in content.counts.items():
+                yield first, task, str(count.read), str(count.labelled), count.contents(task) if count.read else "-"
+                first = ""
+            if first:
+                yield first, "-", "0", "0", "nothing could be read"
+
+    def lines(self) -> Iterator[str]:
+        """The findings of each kind under its title, at most ``SHOWN`` of each."""
+        for kind, group in groupby(self.findings, key=lambda finding: finding.kind):
+            about, findings = KINDS[kind], list(group)
+            mark = "" if about.blocks else " (to know of)"
+            yield f"{about.title}: {len(findings)}{mark}. {about.remedy}"
+            for finding in findings[:SHOWN]:
+                yield f"  {finding.sentence}"
+            if len(findings) > SHOWN:
+                yield f"  ... and {len(findings) - SHOWN} more in report.json"
+
+    @property
+    def verdict(self) -> str:
+        """What follows, in a sentence."""
+        scope = "" if self.sample is None else f" in a sample of {self.sample} images of each list"
+        if number := len(self.blocking):
+            return f"{number} finding{'s' if number > 1 else ''} to put right before training{scope}."
+        noted = f"; {len(self.findings)} to know of" if self.findings else ""
+        return f"Nothing stands in the way of training{scope}{noted}."
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for ``report.json``."""
+        """The report for ``report.json``."""
         return {
             "dataset": self.dataset,
             "summary": self.summary,
-            "complete": self.complete,
             "sample": self.sample,
             "seconds": round(self.seconds, 1),
             "trainable": self.trainable,
-            "num_classes": dict(self.num_classes),
             "class_names": {task: list(names) for task, names in self.class_names.items()},
-            "lists": [found.as_json() for found in self.lists],
+            "lists": [_list_as_json(content) for content in self.lists],
             "findings": [finding.as_json() for finding in self.findings],
         }
+
+    def write(self, folder: Path, sheet: Image.Image | None) -> list[Path]:
+        """Write ``report.json`` and, where there is one, ``contact-sheet.png``; returns what was written."""
+        folder.mkdir(parents=True, exist_ok=True)
+        report, picture = folder / "report.json", folder / "contact-sheet.png"
+        report.write_text(json.dumps(self.as_json(), indent=2) + "\n", encoding="utf-8")
+        picture.unlink(missing_ok=True)
+        if sheet is None:
+            return [report]
+        sheet.save(picture)
+        return [report, picture]
+
+
+def _list_as_json(content: ListContent) -> dict[str, Any]:
+    return {
+        "list": content.name,
+        "listed": len(content.ids),
+        "chosen": len(content.chosen),
+        "read": len(content.read),
+        "tasks": {
+            task: {"read": count.read, "labelled": count.labelled, "per_class": count.per_class.tolist()}
+            for task, count in content.counts.items()
+        },
+    }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from fmtl_datasets.pictures.contact_sheet import LabelRow, contact_sheet, sample_row
-from fmtl_datasets.shared.source import Indices, Source
+from fmtl_datasets.shared.source import Source
 from PIL import Image
 
-from fmtl.data.examine import has_label
+from fmtl.data.files import ListContent
+from fmtl.data.labels import has_label
 from fmtl.data.report import DataReport
 
 IMAGES = 12
@@ -30,60 +29,33 @@ def draw_sheet(source: Source, report: DataReport, seed: int) -> Image.Image | N
     Returns:
         The picture; None where no image could be read.
     """
-    names = [found.name for found in report.lists if found.read and found.tasks]
-    names = [name for name in names if name in source.lists[:2]] or names[:1]
+    contents = [content for content in report.lists if content.read]
+    contents = [content for content in contents if content.name in source.lists[:2]] or contents[:1]
+    damaged = {(finding.image_list, finding.image_id) for finding in report.blocking}
     rows: list[LabelRow] = []
-    for number, name in enumerate(names):
-        amount = IMAGES // len(names) + (number < IMAGES % len(names))
-        rows += _rows(source, report, name, (seed, number), amount)
+    for number, content in enumerate(contents):
+        tasks = tuple(task for task, count in content.counts.items() if count.read)
+        usable = [image_id for image_id in content.read if (content.name, image_id) not in damaged]
+        order = [content.chosen[image_id] for image_id in sorted(usable)]
+        order = np.random.default_rng((seed, number)).permutation(np.array(order, dtype=np.int64)).tolist()
+        amount = IMAGES // len(contents) + (number < IMAGES % len(contents))
+        for turn in range(min(amount, len(order))):
+            rows.append(_row(source, content, tasks, order, tasks[turn % len(tasks)]))
     if not rows:
         return None
     return contact_sheet(rows, report.class_names, heading=f"{source.summary}: images drawn with seed {seed}")
 
 
-def _rows(source: Source, report: DataReport, name: str, seed: tuple[int, int], amount: int) -> list[LabelRow]:
-    found = next(found for found in report.lists if found.name == name)
-    ids = source.ids(name)
-    damaged = {finding.image_id for finding in report.findings if finding.image_list == name and finding.blocks}
-    order = [int(i) for i in np.random.default_rng(seed).permutation(len(ids)) if ids[int(i)] not in damaged]
-    tasks = tuple(found.tasks)
-    rows: list[LabelRow] = []
-    for turn in range(amount):
-        row = _labelled_row(source, name, tasks, order, tasks[turn % len(tasks)])
-        if row is None:
-            break
-        rows.append(row)
-    return rows
-
-
-def _labelled_row(source: Source, name: str, tasks: Sequence[str], order: list[int], wanted: str) -> LabelRow | None:
+def _row(source: Source, content: ListContent, tasks: tuple[str, ...], order: list[int], wanted: str) -> LabelRow:
     """Take the next image that is labelled for a task, or the next one at all where none of the next few is."""
-    fallback: tuple[int, LabelRow] | None = None
     for position in order[:TRIES]:
-        usable = source.usable(name, _one(position), (wanted,))
-        if fallback is not None and not len(usable):
-            continue
-        row = _row(source, name, tasks, position)
-        if row is None:
-            continue
-        if len(usable) and has_label(row.labels[wanted]):
-            order.remove(position)
-            return row
-        fallback = fallback or (position, row)
-    if fallback is None:
-        return None
-    order.remove(fallback[0])
-    return fallback[1]
-
-
-def _row(source: Source, name: str, tasks: Sequence[str], position: int) -> LabelRow | None:
-    try:
-        sample = source.open(tasks, name, _one(position))[0]
-    except (OSError, ValueError):
-        # Only in a check by sample: the check says nothing of this image, and the sheet shows another.
-        return None
-    return sample_row(sample, f"{name} {source.ids(name)[position]}")
-
-
-def _one(position: int) -> Indices:
-    return np.array([position], dtype=np.int64)
+        one = np.array([position])
+        if len(source.usable(content.name, one, (wanted,))):
+            sample = source.open(tasks, content.name, one)[0]
+            if has_label(sample[wanted]):
+                break
+    else:
+        position = order[0]
+        sample = source.open(tasks, content.name, np.array([position]))[0]
+    order.remove(position)
+    return sample_row(sample, f"{content.name} {content.ids[position]}")

@@ -202,12 +202,12 @@ def _check_data(site: SiteFile, show: Callable[[str], None]) -> None:
     source = open_source(entry.dataset, settings)
     options = CheckOptions(dataset=entry.dataset, tasks=entry.tasks, sample=DATA_SAMPLE)
     report = check_source(source, options)
-    stopping = [finding for finding in report.findings if finding.blocks]
-    if stopping:
-        first = stopping[0]
+    if report.blocking:
+        first = report.blocking[0]
         raise NetworkSetupError(
-            f"data: {len(stopping)} findings would stop training; the first: {first.image_id or first.image_list}: "
-            f"{first.what} All of them: `fmtl data check {entry.dataset} {entry.data_path()}`."
+            f"data: {len(report.blocking)} findings would stop training; the first: "
+            f"{first.image_id or first.image_list}: {first.what} "
+            f"All of them: `fmtl data check {entry.dataset} {entry.data_path()}`."
         )
     show(f"data: {source.summary}; {DATA_SAMPLE} images of each list read without a finding that would stop training")
 

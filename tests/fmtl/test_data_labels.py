@@ -11,7 +11,7 @@ from fmtl_datasets.shared.conventions import PANOPTIC_THINGS, TASKS
 from fmtl_datasets.shared.objects import Instances, PanopticSegments
 from fmtl_datasets.sources.procedural import ProceduralScenes
 
-from fmtl.data.label_checks import image_problems, label_problems
+from fmtl.data.labels import count_label, empty_count, image_problems, label_problems
 
 SIZE = (20, 30)
 CLASSES = {"semseg": 5, "parts": 7, "stuff": 3, "instance": 4, "panoptic": 6, PANOPTIC_THINGS: 4}
@@ -144,3 +144,14 @@ def test_label_of_another_size_than_its_image_is_wrong(task: str) -> None:
 def test_image_too_small_for_an_encoder_is_mentioned() -> None:
     assert image_problems((32, 32)) == []
     assert image_problems((31, 400))[0][0] == "tiny-image"
+
+
+def test_objects_are_counted_by_class_with_crowds_apart() -> None:
+    scenes = ProceduralScenes(TASKS, domain="outdoor", indices=range(4), size=(48, 64))
+    label = scenes[0]["instance"]
+    crowd = label.crowd.clone()
+    crowd[0] = True
+    counted = empty_count("instance", scenes.num_classes)
+    for one in (label, replace(label, crowd=crowd)):
+        counted.add(count_label("instance", one, scenes.num_classes))
+    assert (int(counted.per_class.sum()), counted.left_out, counted.labelled) == (2 * len(label) - 1, 1, 2)

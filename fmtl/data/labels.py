@@ -1,17 +1,18 @@
-"""What is wrong with one label: its size, its classes, its values."""
+"""What one label holds, and what is wrong with it: its size, its classes, its values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from fmtl_datasets.shared.conventions import IGNORE
 from fmtl_datasets.shared.objects import Instances, PanopticSegments
 
-from fmtl.data.tally import class_count
-
+Counts = npt.NDArray[np.int64]
 Problem = tuple[str, str]
 """Kind of finding, and what is wrong."""
 
@@ -140,3 +141,86 @@ def _panoptic_problems(label: PanopticSegments, count: int) -> list[Problem]:
     if listed - drawn:
         return [("suspicious-values", f"segment {min(listed - drawn)} is listed but has no pixel")]
     return [] if drawn else [("all-ignored", "no pixel belongs to a segment")]
+
+
+@dataclass
+class TaskCount:
+    """What the labels of a task hold.
+
+    Attributes:
+        per_class: (n,) pixels of each class of a map, or objects of each class; empty for depth and normals.
+        read: labels that were read.
+        labelled: labels with anything to train on.
+        left_out: pixels without a class or a value, or crowds.
+        pixels: of all labels that are maps.
+    """
+
+    per_class: Counts
+    read: int = 0
+    labelled: int = 0
+    left_out: int = 0
+    pixels: int = 0
+
+    def add(self, other: TaskCount) -> None:
+        """Add the counts of other images."""
+        self.per_class += other.per_class
+        self.read += other.read
+        self.labelled += other.labelled
+        self.left_out += other.left_out
+        self.pixels += other.pixels
+
+    def contents(self, task: str) -> str:
+        """What the labels hold, in a few words."""
+        number, share = int(self.per_class.sum()), self.left_out / max(self.pixels, 1)
+        seen = f"{np.count_nonzero(self.per_class)} of {len(self.per_class)} classes"
+        if task in ("instance", "keypoints"):
+            what = f"{number} people" if task == "keypoints" else f"{number} objects of {seen}"
+            return f"{what}, {self.left_out} crowds" if self.left_out else what
+        if task in ("depth", "normals"):
+            return f"{1 - share:.1%} of the pixels valid"
+        if task in ("edge", "saliency"):
+            seen = f"{self.per_class[1] / max(number, 1):.1%} of the pixels set"
+        return f"{seen}, {share:.1%} of the pixels ignored" if self.left_out else seen
+
+
+def empty_count(task: str, num_classes: Mapping[str, int]) -> TaskCount:
+    """The count of no label."""
+    return TaskCount(np.zeros(class_count(task, num_classes), dtype=np.int64))
+
+
+def count_label(task: str, label: Any, num_classes: Mapping[str, int]) -> TaskCount:
+    """Count one label without faults (`label_problems`); arguments as there."""
+    counted = empty_count(task, num_classes)
+    counted.read, counted.labelled = 1, int(has_label(label))
+    number = len(counted.per_class)
+    if isinstance(label, Instances):
+        counted.per_class += np.bincount(label.classes[~label.crowd].numpy(), minlength=number)
+        counted.left_out = int(label.crowd.sum())
+        return counted
+    values = label.class_map(IGNORE).numpy() if isinstance(label, PanopticSegments) else np.asarray(label)
+    counted.pixels = int(np.prod(values.shape[-2:]))
+    if number:
+        found = np.bincount(values.ravel().astype(np.int64), minlength=IGNORE + 1)
+        counted.per_class += found[:number]
+        counted.left_out = int(found[IGNORE])
+    else:
+        counted.left_out = counted.pixels - int(np.count_nonzero((values != 0).any(axis=0)))
+    return counted
+
+
+def has_label(label: Any) -> bool:
+    """Whether there is anything to train on in a label."""
+    if isinstance(label, Instances):
+        single = label.select(~label.crowd)
+        return len(single) > 0 if single.keypoints is None else bool((single.keypoints[..., 2] > 0).any())
+    if isinstance(label, PanopticSegments):
+        return len(label) > 0
+    values = np.asarray(label)
+    nothing = 0 if np.issubdtype(values.dtype, np.floating) else IGNORE
+    return bool((values != nothing).any())
+
+
+def class_count(task: str, num_classes: Mapping[str, int]) -> int:
+    """How many classes a task has: two for edge and saliency, one (a person) for keypoints, none for depth, normals."""
+    fixed = {"edge": 2, "saliency": 2, "keypoints": 1, "depth": 0, "normals": 0}
+    return fixed[task] if task in fixed else num_classes[task]
