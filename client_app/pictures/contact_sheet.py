@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fmtl_datasets.pictures.contact_sheet import PredictionRow, prediction_sheet
+from fmtl_datasets.pictures.contact_sheet import LabelRow, contact_sheet
 from fmtl_datasets.registry import class_names
 from fmtl_datasets.transforms.transforms import pad
 
@@ -49,9 +49,9 @@ def draw_predictions(local_round: LocalRound, place: Path) -> Path:
         image = pad({"image": sample["image"]}, (int(height), int(width)))["image"]
         labels = {task: prepared[task] for task in entry.tasks}
         title = f"validation image {index + 1} of {len(data.validation)}"
-        rows.append(PredictionRow(image=image, labels=labels, predictions=predictions, title=title))
+        rows.append(LabelRow(image=image, labels=labels, predictions=predictions, title=title))
     path = place / PREDICTIONS_FILE
     place.mkdir(parents=True, exist_ok=True)
     heading = f"{entry.name}: labels, and below them what the model of round {local_round.instruction.round} predicts"
-    prediction_sheet(rows, class_names(entry), heading=heading).save(path)
+    contact_sheet(rows, class_names(entry), heading=heading).save(path)
     return path

@@ -1,18 +1,31 @@
-"""Contact sheets: images with their labels side by side, or with predictions below the labels."""
+"""Contact sheets: images with their labels side by side, with predictions below the labels where there are any."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from textwrap import wrap
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from fmtl_datasets.pictures.palette import BACKGROUND, INK, MUTED, PAPER, class_colour, font
-from fmtl_datasets.pictures.preview import has_background, image_picture, label_caption, label_picture, shown_classes
-from fmtl_datasets.pictures.preview_objects import class_name
+import torch
+from fmtl_datasets.pictures.preview import (
+    BACKGROUND,
+    RGB,
+    ClassNames,
+    class_colour,
+    class_name,
+    has_background,
+    image_picture,
+    label_caption,
+    label_picture,
+    shown_classes,
+)
 from fmtl_datasets.shared.conventions import IGNORE, TASKS, Sample
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import make_grid
 
 WIDTH = 1600
 NARROWEST, WIDEST = 240, 320
@@ -22,14 +35,15 @@ TALLEST = 1.1
 """Height of a picture in widths at most; a taller one is made narrower."""
 
 GAP = 8
-HEADING_HEIGHT = 15
-TEXT_HEIGHT = 12
 LINE = 17
+LARGE, SMALL = 15, 12
+"""Heights of letters."""
+
 LEGEND_CLASSES = 48
 """A legend names so many classes of a task at most, the most frequent ones."""
 
-ClassNames = Mapping[str, Sequence[str]]
-Counts = npt.NDArray[np.int64]
+INK: RGB = (20, 20, 20)
+MUTED: RGB = (105, 105, 105)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +54,21 @@ class LabelRow:
         image: (3, H, W) uint8.
         labels: by task, in the form of an uncollated sample.
         title: what is written below the image, its identifier for one.
+        predictions: by task, in the form of labels; edge and saliency may be float32 probabilities. None where the
+            sheet is about labels only.
     """
 
     image: Any
     labels: Mapping[str, Any]
     title: str = ""
+    predictions: Mapping[str, Any] | None = None
 
-
-@dataclass(frozen=True, kw_only=True)
-class PredictionRow(LabelRow):
-    """One image with its labels and what was predicted.
-
-    Attributes:
-        predictions: by task, in the form of labels; edge and saliency may be float32 probabilities.
-    """
-
-    predictions: Mapping[str, Any]
+    @property
+    def lines(self) -> dict[str, Mapping[str, Any]]:
+        """What stands in each line of pictures, under what it is."""
+        if self.predictions is None:
+            return {"": self.labels}
+        return {"label": self.labels, "prediction": self.predictions}
 
 
 def sample_row(sample: Sample, title: str = "") -> LabelRow:
@@ -65,10 +78,10 @@ def sample_row(sample: Sample, title: str = "") -> LabelRow:
 
 
 def contact_sheet(rows: Sequence[LabelRow], class_names: ClassNames, *, heading: str = "") -> Image.Image:
-    """Draw images with their labels: one row for each image, one column for each task, legends below.
+    """Draw images with their labels: rows for each image, a column for each task, legends below.
 
     Args:
-        rows: images with labels.
+        rows: images with labels, and with predictions in a second row of pictures where there are any.
         class_names: names of the classes by task, where known; others get their numbers.
         heading: first line of the sheet.
 
@@ -78,159 +91,103 @@ def contact_sheet(rows: Sequence[LabelRow], class_names: ClassNames, *, heading:
     Raises:
         ValueError: no rows.
     """
-    return _sheet([_Row(row, {"": row.labels}) for row in rows], class_names, heading)
-
-
-def prediction_sheet(rows: Sequence[PredictionRow], class_names: ClassNames, *, heading: str = "") -> Image.Image:
-    """Draw predictions below labels: for each image its labels in one row and what was predicted in the next.
-
-    Args:
-        rows: images with labels and predictions; a task may have only one of the two.
-        class_names: names of the classes by task, where known; others get their numbers.
-        heading: first line of the sheet.
-
-    Returns:
-        An RGB picture.
-
-    Raises:
-        ValueError: no rows.
-    """
-    shown = [_Row(row, {"label": row.labels, "prediction": row.predictions}) for row in rows]
-    return _sheet(shown, class_names, heading)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One image of a sheet, and the labels of each of its lines under what they are."""
-
-    shown: LabelRow
-    lines: Mapping[str, Mapping[str, Any]]
-
-
-def _sheet(rows: Sequence[_Row], class_names: ClassNames, heading: str) -> Image.Image:
     if not rows:
         raise ValueError("a contact sheet needs at least one image.")
-    tasks = tuple(task for task in TASKS if any(task in labels for row in rows for labels in row.lines.values()))
-    cells = _Cells(min(max(WIDTH // (1 + len(tasks)), NARROWEST), WIDEST))
-    width = cells.left(1 + len(tasks))
-    strips = [_heading_strip(heading, width)] if heading else []
-    strips.append(_title_strip(("image", *tasks), cells))
-    strips += [_row_strip(row, tasks, class_names, cells) for row in rows]
-    strips += [
-        _legend_strip(task, pixels, class_names, width) for task in tasks if (pixels := _shown(task, rows)).any()
-    ]
-    sheet = Image.new("RGB", (width, sum(strip.height for strip in strips) + GAP), PAPER)
-    top = 0
-    for strip in strips:
-        sheet.paste(strip, (0, top))
-        top += strip.height
+    shown = [values for row in rows for values in row.lines.values()]
+    tasks = tuple(task for task in TASKS if any(task in values for values in shown))
+    cell = min(max(WIDTH // (1 + len(tasks)), NARROWEST), WIDEST)
+    strips = [_row(row, tasks, class_names, cell) for row in rows]
+    width = strips[0].shape[-1]
+    titles = Image.new("RGB", (width, GAP + LINE + 4), "white")
+    for column, title in enumerate(("image", *tasks)):
+        _write(titles, (GAP + column * (cell + GAP), GAP), title, LARGE)
+    head = [_heading(heading, width)] if heading else []
+    legends = []
+    for task in tasks:
+        pixels = torch.stack([shown_classes(task, values[task]) for values in shown if task in values]).sum(dim=0)
+        if pixels.any():
+            legends.append(_legend(task, pixels, class_names.get(task, ()), width))
+    sheet: Image.Image = to_pil_image(torch.cat([*head, _tensor(titles), *strips, *legends], dim=1))
     return sheet
 
 
-def _heading_strip(heading: str, width: int) -> Image.Image:
-    letters = font(HEADING_HEIGHT)
-    lines = _wrapped(heading, width - 2 * GAP, HEADING_HEIGHT)
-    strip = Image.new("RGB", (width, GAP + len(lines) * (HEADING_HEIGHT + 5)), PAPER)
-    draw = ImageDraw.Draw(strip)
-    for number, line in enumerate(lines):
-        draw.text((GAP, GAP + number * (HEADING_HEIGHT + 5)), line, fill=INK, font=letters)
-    return strip
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """The columns of a sheet, by the width of their pictures in pixels."""
-
-    width: int
-
-    def left(self, column: int) -> int:
-        return GAP + column * (self.width + GAP)
-
-    def picture_size(self, size: tuple[int, ...]) -> tuple[int, int]:
-        """Height and width of a picture with an image's proportions."""
-        height, width = size
-        scale = min(self.width / width, self.width * TALLEST / height)
-        return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _title_strip(titles: Sequence[str], cells: _Cells) -> Image.Image:
-    strip = Image.new("RGB", (cells.left(len(titles)), GAP + LINE + 4), PAPER)
-    draw = ImageDraw.Draw(strip)
-    for column, title in enumerate(titles):
-        draw.text((cells.left(column), GAP), title, fill=INK, font=font(HEADING_HEIGHT))
-    return strip
-
-
-def _row_strip(row: _Row, tasks: Sequence[str], class_names: ClassNames, cells: _Cells) -> Image.Image:
+def _row(row: LabelRow, tasks: Sequence[str], class_names: ClassNames, width: int) -> Tensor:
     """One image with its labels; a line of pictures for each kind of label."""
-    size = cells.picture_size(tuple(np.asarray(row.shown.image).shape[-2:]))
-    strip = Image.new("RGB", (cells.left(1 + len(tasks)), len(row.lines) * (size[0] + LINE) + GAP), PAPER)
-    draw = ImageDraw.Draw(strip)
-    picture = image_picture(row.shown.image, size)
-    strip.paste(picture, (cells.left(0), 0))
-    draw.text((cells.left(0), size[0] + 1), _fitted(row.shown.title, cells.width), fill=INK, font=font(TEXT_HEIGHT))
-    for line, (kind, values) in enumerate(row.lines.items()):
-        top = line * (size[0] + LINE)
-        for column, task in enumerate(tasks, start=1):
-            text = f"no {kind or 'label'}"
+    height, across = row.image.shape[-2:]
+    scale = min(width / across, width * TALLEST / height)
+    size = (max(1, round(height * scale)), max(1, round(across * scale)))
+    picture = image_picture(row.image, size)
+    tiles: list[Tensor] = []
+    for kind, values in row.lines.items():
+        first = not tiles
+        tiles.append(_tile(picture if first else None, row.title if first else "", (size[0], width), INK))
+        for task in tasks:
+            drawn, text = None, f"no {kind or 'label'}"
             if task in values:
-                strip.paste(label_picture(task, values[task], picture, class_names), (cells.left(column), top))
+                drawn = label_picture(task, values[task], picture, class_names)
                 text = ": ".join(part for part in (kind, label_caption(task, values[task])) if part)
-            text = _fitted(text, cells.width)
-            draw.text((cells.left(column), top + size[0] + 1), text, fill=MUTED, font=font(TEXT_HEIGHT))
-    return strip
+            tiles.append(_tile(drawn, text, (size[0], width), MUTED))
+    grid: Tensor = make_grid(torch.stack(tiles), nrow=1 + len(tasks), padding=GAP, pad_value=255)
+    return grid
 
 
-def _fitted(text: str, width: int) -> str:
-    """A text without its beginning where it is too wide: the end of an identifier tells more."""
-    while text and font(TEXT_HEIGHT).getlength(text) > width:
-        text = "..." + text.removeprefix("...")[1:]
-    return text
-
-
-def _shown(task: str, rows: Sequence[_Row]) -> Counts:
-    pixels = np.zeros(256, dtype=np.int64)
-    for labels in (labels for row in rows for labels in row.lines.values() if task in labels):
-        pixels += shown_classes(task, labels[task])
+def _tile(picture: Tensor | None, caption: str, size: tuple[int, int], colour: RGB) -> Tensor:
+    """A picture (or none) with a line of text below, in a cell of a height and width in pixels."""
+    height, width = size
+    while caption and _font(SMALL).getlength(caption) > width:
+        # The end of an identifier tells more than its beginning.
+        caption = "..." + caption.removeprefix("...")[1:]
+    tile = Image.new("RGB", (width, height + LINE), "white")
+    _write(tile, (0, height + 1), caption, SMALL, colour)
+    pixels = _tensor(tile)
+    if picture is not None:
+        pixels[:, : picture.shape[-2], : picture.shape[-1]] = picture
     return pixels
 
 
-def _legend_strip(task: str, pixels: Counts, class_names: ClassNames, width: int) -> Image.Image:
+def _heading(text: str, width: int) -> Tensor:
+    lines = wrap(text, width // (LARGE // 2))
+    strip = Image.new("RGB", (width, GAP + len(lines) * (LARGE + 5)), "white")
+    _write(strip, (GAP, GAP), "\n".join(lines), LARGE)
+    return _tensor(strip)
+
+
+def _legend(task: str, pixels: Tensor, names: Sequence[str], width: int) -> Tensor:
     """Colours and names of the classes that are seen in a sheet, flowing over as many lines as they need."""
-    present = [int(index) for index in np.flatnonzero(pixels) if index != IGNORE]
+    present = [index for index in torch.nonzero(pixels).flatten().tolist() if index != IGNORE]
     kept = sorted(sorted(present, key=lambda index: -int(pixels[index]))[:LEGEND_CLASSES])
-    entries = [(class_name(class_names.get(task, ()), index), index) for index in kept]
+    entries = [(class_name(names, index), index) for index in kept]
     if pixels[IGNORE]:
-        entries.append(("ignored" if task != "panoptic" else "void or crowd", IGNORE))
-    letters = font(TEXT_HEIGHT)
+        entries.append(("void or crowd" if task == "panoptic" else "ignored", IGNORE))
+    if len(present) > len(kept):
+        entries.append((f"and {len(present) - len(kept)} more", -1))
     x, y = GAP + 80, 2
-    places = []
+    places: list[tuple[int, int, str, int]] = []
     for name, index in entries:
-        step = round(letters.getlength(name)) + 34
+        step = round(_font(SMALL).getlength(name)) + 34
         if x + step > width - GAP:
             x, y = GAP + 80, y + LINE
         places.append((x, y, name, index))
         x += step
-    strip = Image.new("RGB", (width, y + LINE + GAP), PAPER)
-    draw = ImageDraw.Draw(strip)
-    draw.text((GAP, 2), task, fill=INK, font=font(HEADING_HEIGHT))
-    plain = has_background(class_names.get(task, ()))
+    strip = Image.new("RGB", (width, y + LINE + GAP), "white")
+    _write(strip, (GAP, 2), task, LARGE)
     for x, y, name, index in places:
-        colour = BACKGROUND if plain and index == 0 else class_colour(index)
-        draw.rectangle((x, y + 2, x + 13, y + 14), fill=colour, outline=INK)
-        draw.text((x + 18, y), name, fill=INK, font=letters)
-    more = len(present) - len(kept)
-    if more > 0:
-        draw.text((GAP, strip.height - GAP - 2), f"and {more} more", fill=MUTED, font=font(10))
-    return strip
+        if index >= 0:
+            colour = BACKGROUND if index == 0 and has_background(names) else class_colour(index)
+            ImageDraw.Draw(strip).rectangle((x, y + 2, x + 13, y + 14), fill=colour, outline=INK)
+        _write(strip, (x + 18, y), name, SMALL)
+    return _tensor(strip)
 
 
-def _wrapped(text: str, width: int, height: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font(height).getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
+def _write(picture: Image.Image, place: tuple[int, int], text: str, height: int, colour: RGB = INK) -> None:
+    ImageDraw.Draw(picture).text(place, text, fill=colour, font=_font(height))
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    pixels: Tensor = pil_to_tensor(picture)
+    return pixels
+
+
+@cache
+def _font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(height)
