@@ -18,11 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
 
 from client_app.metrics.edge.counts import EdgeCounts, EdgeImage, image_counts, passed_thresholds
 from client_app.metrics.edge.nms import edge_strength
 from client_app.metrics.edge.protocol import EdgeProtocol
-from fmtl.reproduce.edge_time import contour_image
+from client_app.metrics.edge.thinning import thin
 
 SIZES = ((120, 160), (321, 481))
 BoolArray = npt.NDArray[np.bool_]
@@ -35,6 +36,21 @@ class Reference:
     milliseconds_per_threshold: float
     matched: int
     matched_here: int
+
+
+def contour_image(height: int, width: int, rng: np.random.Generator) -> EdgeImage:
+    """Return an image whose annotation is the outline of random discs and whose prediction is a poor copy of it."""
+    y, x = np.mgrid[:height, :width]
+    labels = np.zeros((height, width), dtype=np.int64)
+    for disc in range(1, 13):
+        radius = rng.uniform(0.08, 0.25) * height
+        labels[np.hypot(y - rng.uniform(0, height), x - rng.uniform(0, width)) < radius] = disc
+    boundary = np.zeros(labels.shape, dtype=np.bool_)
+    boundary[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    boundary[:-1] |= labels[:-1] != labels[1:]
+    blurred = gaussian_filter(np.roll(boundary, 1, axis=1).astype(np.float64), 1.5)
+    noisy = blurred / blurred.max() + 0.15 * gaussian_filter(rng.random(labels.shape), 1.0)
+    return EdgeImage(np.floor(255 * noisy / noisy.max()).astype(np.uint8), thin(boundary)[None])
 
 
 def timed_counts(image: EdgeImage, protocol: EdgeProtocol) -> tuple[EdgeCounts, float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from fmtl.reproduce.measured import Report
     from fmtl.reproduce.plan import Reproduction
 
 
@@ -32,15 +34,8 @@ def command(
     workers: Annotated[int, typer.Option(min=1, help="Runs at work at once.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take, in steps, bytes and time; start nothing.")
+        bool, typer.Option("--dry-run", help="Count steps, images and bytes, measure a step; start nothing.")
     ] = False,
-    seconds_per_step: Annotated[
-        float | None, typer.Option(min=1e-6, help="For --dry-run: seconds of a training step, instead of measuring it.")
-    ] = None,
-    seconds_per_edge_image: Annotated[
-        float | None,
-        typer.Option(min=1e-6, help="With --seconds-per-step: seconds of odsF for an image, instead of measuring it."),
-    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Print what has been measured so far; start nothing.")
     ] = False,
@@ -50,20 +45,19 @@ def command(
     Started again, it goes on where it was. Exits with 0 when every run has completed, 1 when one failed, 2 for a wrong
     setting or missing data.
     """
-    from fmtl.reproduce.perform import choose_device, set_environment
+    from fmtl.reproduce.measured import measure
+    from fmtl.reproduce.perform import choose_device
     from fmtl.reproduce.plan import DEFAULT_SEEDS, default_folder, methods_of, read_seeds, reproduction, seeds_on_disk
-    from fmtl.reproduce.report import make_report
     from fmtl.reproduce.table import TableError, load_table
 
     if table is None or list_only:
         _list()
         return
     _check_dry_run(dry_run=dry_run, report=report, again=again)
-    _check_seconds(dry_run, seconds_per_step, seconds_per_edge_image)
     if data is not None:
         if not data.expanduser().is_dir():
             raise TableError(f"--data {data}: there is no such folder; give the one that holds the data sets' folders.")
-        set_environment({"FMTL_DATA_ROOT": str(data.expanduser().absolute())})
+        os.environ["FMTL_DATA_ROOT"] = str(data.expanduser().absolute())
     found = load_table(table)
     count = rounds or found.rounds
     folder = out or default_folder(found, count)
@@ -71,11 +65,11 @@ def command(
     work = reproduction(found, folder, chosen, count)
     wanted = methods_of(found, methods)
     anew = methods_of(found, again) if again else ()
-    set_environment(choose_device(work, device))
+    choose_device(work, device)
     if dry_run:
-        _dry_run(work, wanted, workers, (seconds_per_step, seconds_per_edge_image))
+        _dry_run(work, wanted)
     elif report:
-        _show(make_report(work, {}))
+        _show(measure(work, {}))
     else:
         _run(work, wanted, anew, workers)
 
@@ -107,41 +101,17 @@ def _check_dry_run(*, dry_run: bool, report: bool, again: str | None) -> None:
         )
 
 
-def _check_seconds(dry_run: bool, step: float | None, edge_image: float | None) -> None:
-    from math import isfinite
-
-    from fmtl.reproduce.table import TableError
-
-    for option, value in (("--seconds-per-step", step), ("--seconds-per-edge-image", edge_image)):
-        if value is not None and not isfinite(value):
-            raise TableError(f"{option} {value:g} is no time; expected seconds, for example 0.2.")
-        if value is not None and not dry_run:
-            raise TableError(f"{option} {value:g} is for --dry-run only.")
-    if edge_image is not None and step is None:
-        raise TableError(
-            f"--seconds-per-edge-image {edge_image:g} goes with --seconds-per-step; without it scoring is measured as "
-            "a whole."
-        )
-
-
-def _dry_run(
-    work: Reproduction, wanted: tuple[str, ...], workers: int, seconds: tuple[float | None, float | None]
-) -> None:
-    from rich.console import Console
-
-    from fmtl.reproduce.forecast import Estimate, forecast, print_forecast
+def _dry_run(work: Reproduction, wanted: tuple[str, ...]) -> None:
+    from fmtl.reproduce.dry_run import dry_run
     from fmtl.tables import console
 
-    progress = Console(stderr=True)
-    estimate = Estimate(*seconds, lambda line: progress.print(line, highlight=False, markup=False))
-    print_forecast(forecast(work, wanted, workers, estimate), console())
+    dry_run(work, wanted, console(), lambda line: typer.echo(line, err=True))
 
 
-def _show(report: object) -> None:
-    from fmtl.reproduce.report import Report, print_report, write_report
+def _show(report: Report) -> None:
+    from fmtl.reproduce.report import print_report, write_report
     from fmtl.tables import console
 
-    assert isinstance(report, Report)
     print_report(report, console())
     if report.work.out.is_dir():
         typer.echo(f"Report: {write_report(report)}")

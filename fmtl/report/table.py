@@ -17,7 +17,7 @@ from fmtl.report.comparison import Cell, Column, Comparison
 from fmtl.report.run_reader import Measure, Pair
 from fmtl.tables import WIDTH, escaped, markdown_row, printable
 
-__all__ = ["Block", "Entry", "Footnotes", "blocks", "to_markdown", "to_rich"]
+__all__ = ["Block", "Entry", "Footnotes", "blocks", "columns_that_fit", "to_markdown", "to_rich"]
 
 CLIENT_WIDTH = 30
 """Longer client names are folded on the terminal."""
@@ -103,7 +103,7 @@ def blocks(
                 for texts, entries in zip(lead, body, strict=True)
             ),
         )
-        for chosen in _packed(widths, width - lead_width)
+        for chosen in columns_that_fit(widths, width - lead_width)
     )
 
 
@@ -202,8 +202,13 @@ def _text(cell: Cell, notes: Footnotes, *, decimals: int, sign: str) -> str:
     return text if cell.spread is None else f"{text} ± {cell.spread:.{decimals}f}"
 
 
-def _packed(widths: Sequence[int], available: int) -> list[list[int]]:
-    """Columns in order, as many in each table as fit, at least one."""
+def columns_that_fit(widths: Sequence[int], available: int) -> list[list[int]]:
+    """Cut a wide table: columns in order, as many in each part as fit, at least one.
+
+    Args:
+        widths: of the columns, in characters.
+        available: characters that the columns of a part may take, with the space between them.
+    """
     tables: list[list[int]] = []
     used = 0
     for index, width in enumerate(widths):

@@ -13,7 +13,7 @@ from fmtl.reproduce.table import Column, Row, Table
 from fmtl.sweep.plan import Job, State, jobs_of, reason_of, states_of
 from fmtl_strategies.maths.delta_m import delta_m
 
-__all__ = ["Measured", "MeasuredRow", "MeasuredRun", "measure"]
+__all__ = ["Measured", "MeasuredRow", "MeasuredRun", "Report", "measure"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,20 @@ class MeasuredRow:
         return sum(run.state == "done" for run in self.runs)
 
 
-def measure(work: Reproduction, reasons: Mapping[str, str]) -> tuple[MeasuredRow, ...]:
+@dataclass(frozen=True)
+class Report:
+    """A reproduction as far as it got.
+
+    Attributes:
+        work: the reproduction.
+        rows: in the order of the paper.
+    """
+
+    work: Reproduction
+    rows: tuple[MeasuredRow, ...]
+
+
+def measure(work: Reproduction, reasons: Mapping[str, str]) -> Report:
     """Read the results of all runs.
 
     Args:
@@ -107,7 +120,8 @@ def measure(work: Reproduction, reasons: Mapping[str, str]) -> tuple[MeasuredRow
                 if job.label == row.label
             )
     base = {one.seed: one.run for one in found[work.table.reference] if one.state == "done"}
-    return tuple(_row(work.table, row, found[row.same_run_as or row.method], base) for row in work.table.rows)
+    rows = (_row(work.table, row, found[row.same_run_as or row.method], base) for row in work.table.rows)
+    return Report(work, tuple(rows))
 
 
 def _run(job: Job, state: State, rounds: int, reason: str | None) -> MeasuredRun:

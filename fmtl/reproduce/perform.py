@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+from fmtl.reproduce.measured import Report, measure
 from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.plan import Reproduction
-from fmtl.reproduce.report import Report, make_report
 from fmtl.reproduce.table import TableError
 from fmtl.sweep.file import check_runs
 from fmtl.sweep.perform import Selection, perform
 
-__all__ = ["check", "choose_device", "perform_all", "set_environment"]
+__all__ = ["check", "choose_device", "perform_all"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 Show = Callable[[str], None]
@@ -66,19 +66,19 @@ def perform_all(
         completed = completed and verdict.completed
         for row in verdict.rows:
             reasons |= {f"{scenario}/{entry.job.name}": entry.reason for entry in row.entries if entry.reason}
-    return make_report(work, reasons), completed
+    return measure(work, reasons), completed
 
 
-def choose_device(work: Reproduction, device: str) -> dict[str, str]:
-    """What ``--device`` changes in the environment of the workers: which GPUs they see.
+def choose_device(work: Reproduction, device: str) -> None:
+    """Let this process and what it starts see the GPUs that ``--device`` names, and no others.
 
     Raises:
         TableError: no such device, or a scenario that has chosen one itself.
     """
-    if not re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,3}", device):
-        raise TableError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N.")
     if device == "auto":
-        return {}
+        return
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
+        raise TableError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N.")
     for sweep in work.sweeps.values():
         for client in sweep.scenario.clients:
             if client.device != "auto":
@@ -87,19 +87,14 @@ def choose_device(work: Reproduction, device: str) -> dict[str, str]:
                     f"{client.device!r} of its own; set it to auto there."
                 )
     if device == "cpu":
-        return {VISIBLE: ""}
+        os.environ[VISIBLE] = ""
+        return
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     number = int(device.partition(":")[2] or 0)
     if number >= count:
         raise TableError(f"--device {device!r}: torch sees {count} GPUs; use cpu, or auto for what there is.")
-    if device == "cuda":
-        return {}
-    seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
-    return {VISIBLE: seen[number] if seen else str(number)}
-
-
-def set_environment(changes: Mapping[str, str]) -> None:
-    """Change the environment of this process and of the workers it starts."""
-    os.environ.update(changes)
+    if device != "cuda":
+        seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+        os.environ[VISIBLE] = seen[number] if seen else str(number)

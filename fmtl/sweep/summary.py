@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.table import Table
 
+from fmtl.report.changes import Changes, draw_changes
 from fmtl.report.comparison import Cell, Comparison, compare_runs
 from fmtl.report.curves import write_curves
+from fmtl.report.figure import write_figure
 from fmtl.report.markdown import markdown_report
 from fmtl.report.run_reader import read_run
-from fmtl.sweep.chart import write_chart
 from fmtl.sweep.file import Sweep
 from fmtl.sweep.origins import by_kind, values_of
 from fmtl.sweep.plan import Job, jobs_of, reason_of, states_of
@@ -28,6 +29,7 @@ _HUGE = 1e5
 """From here on a change is written with an exponent: it says that a run has diverged, and needs no more figures."""
 FILE = "summary.json"
 REPORT = "comparison.md"
+CHART = "changes.png"
 
 
 def change_against_local(job: Job, jobs: Sequence[Job]) -> float | None:
@@ -127,11 +129,17 @@ def write_summary(sweep: Sweep, rows: Sequence[Row], comparison: Comparison | No
         return sweep.out / FILE
     curves = write_curves(comparison, sweep.out)
     heading, _, rest = markdown_report(comparison, tuple(comparison.measures), curves, sweep.out).partition("\n")
-    chart = write_chart(rows, sweep.out)
+    figure = draw_changes([Changes(_shown_label(row), row.changes) for row in rows if row.changes])
+    chart = write_figure(figure, sweep.out / CHART) if figure else None
     picture = ["", f"![Change of every label against local training]({chart.name})"] if chart else []
     parts = [heading, *picture, "", _markdown(rows), _origins(sweep, rows), rest]
     write_text(sweep.out / REPORT, "\n".join(parts))
     return sweep.out / REPORT
+
+
+def _shown_label(row: Row) -> str:
+    missing = len(row.changes) < len(row.entries)
+    return f"{row.line.label} ({len(row.changes)} of {len(row.entries)} seeds)" if missing else row.line.label
 
 
 def _markdown(rows: Sequence[Row]) -> str:

@@ -17,11 +17,13 @@ from tiny_data import write_nyud
 from typer.testing import CliRunner
 
 from fmtl.commands import reproduce as reproduce_command
-from fmtl.reproduce.cost import client_costs, run_cost
+from fmtl.reproduce import dry_run
+from fmtl.reproduce.counts import clients_of, count
+from fmtl.reproduce.measured import Report, measure
 from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.perform import check, choose_device
 from fmtl.reproduce.plan import Reproduction, default_folder, methods_of, read_seeds, reproduction, seeds_on_disk
-from fmtl.reproduce.report import Report, lines_of, make_report, print_report, write_report
+from fmtl.reproduce.report import lines_of, print_report, write_report
 from fmtl.reproduce.table import TableError, list_tables, load_table
 from fmtl.sweep.file import SweepError
 from fmtl.sweep.plan import Job, jobs_of
@@ -86,7 +88,7 @@ class TestMeasured:
         finish(work, "local", 1, scores(4.0, 2.0, 50.0))
         finish(work, "fedprox", 0, scores(3.0, 1.0, 60.0, 10.0))
         finish(work, "fedprox", 1, scores(6.0, 3.0, 50.0, 10.0))
-        return make_report(work, {})
+        return measure(work, {})
 
     def test_cells_are_mean_and_sample_deviation_in_the_papers_unit(self) -> None:
         local, fedprox, fedper = self.two_seeds().rows
@@ -115,7 +117,7 @@ class TestMeasured:
     def test_one_seed_has_no_spread_and_no_mark(self) -> None:
         work = tiny((0,))
         finish(work, "local", 0, scores(90.0, 2.0, 50.0))
-        report = make_report(work, {})
+        report = measure(work, {})
         assert report.rows[0].cells["A SemSeg"].spread is None
         text = text_of(report)
         assert "90.00" in text
@@ -159,7 +161,7 @@ class TestMeasured:
         finish(work, "local", 2, scores(2.0, 2.0, 50.0), status=None)
         finish(work, "fedprox", 1, scores(2.0, 2.0, 50.0))
         finish(work, "fedper", 0, scores(2.0, 2.0, "there is no valid pixel"))
-        report = make_report(work, {"tiny.yaml/fedper/seed-1": "its process was ended by SIGKILL"})
+        report = measure(work, {"tiny.yaml/fedper/seed-1": "its process was ended by SIGKILL"})
         text = " ".join(text_of(report).split())
         for part in (
             "Local, seed 1: failed: a client was lost.",
@@ -191,7 +193,7 @@ class TestMeasured:
     def test_shorter_runs_are_marked_everywhere(self) -> None:
         work = tiny((0,), rounds=1)
         finish(work, "local", 0, scores(2.0, 2.0, 50.0))
-        report = make_report(work, {})
+        report = measure(work, {})
         assert "NOT COMPARABLE: 1 of 2 rounds." in text_of(report)
         assert "NOT COMPARABLE: 1 of 2 rounds." in write_report(report).read_text()
         assert default_folder(work.table, 1).name == "tiny-table-1-rounds"
@@ -206,7 +208,7 @@ class TestMeasured:
         assert [sweep.out.name for sweep in work.sweeps.values()] == ["tiny", "other"]
         finish(work, "local", 0, scores(2.0, 2.0, 50.0))
         finish(work, "fedper", 0, scores(3.0, 2.0, 50.0))
-        assert make_report(work, {}).rows[2].delta_m.values == pytest.approx((12.5,))
+        assert measure(work, {}).rows[2].delta_m.values == pytest.approx((12.5,))
 
     def test_row_with_the_runs_of_another_shows_them(self, tmp_path: Path) -> None:
         (tmp_path / "tiny.yaml").write_text((TABLE.parent / "tiny.yaml").read_text())
@@ -214,76 +216,69 @@ class TestMeasured:
         (tmp_path / "mine.toml").write_text(text)
         work = reproduction(load_table(str(tmp_path / "mine.toml")), tmp_path / "out", (0,), 2)
         finish(work, "fedprox", 0, scores(3.0, 2.0, 50.0))
-        _, fedprox, same = make_report(work, {}).rows
+        _, fedprox, same = measure(work, {}).rows
         assert same.cells["A SemSeg"] == fedprox.cells["A SemSeg"]
         assert len(jobs_of(work.sweep_of(work.table.rows[0]))) == 2
 
     def test_gains_are_shown_as_changes(self) -> None:
         work = reproduction(load_table("m-fed-pascal"), Path("out"), (0,), 100)
-        text = text_of(make_report(work, {}))
+        text = text_of(measure(work, {}))
         assert re.search(r"M-Fed +paper +\+1\.58 +- +- +- +-", text)
         assert "No value of a cell is known" in text
 
 
 def empty(name: str) -> Report:
     table = load_table(name)
-    return make_report(reproduction(table, Path("nowhere"), (0, 1, 2), table.rounds), {})
+    return measure(reproduction(table, Path("nowhere"), (0, 1, 2), table.rounds), {})
 
 
 class TestDryRun:
-    def test_counts_of_table_1_are_those_of_the_paper_without_any_data(self) -> None:
-        status, output = invoke("fedhca2-table1", "--dry-run", "--seconds-per-step", "0.5", "--seeds", "0")
+    def test_counts_of_table_1_are_those_of_the_paper_without_any_data(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dry_run, "_measured_step", lambda entry, batch, settings: 0.5)
+        status, output = invoke("fedhca2-table1", "--dry-run", "--seeds", "0")
         text = " ".join(output.split())
         assert status == 0
         # Methods 5 and 1.0: 125, 125, 125, 124, 124 and 4 x 99 steps a round; 667 MB each way without heads.
+        steps = 11 * 101_900  # ditto trains two models
         for part in (
             "All runs: 10 (10 methods, seed 0)",
             "rounds 1,000 (100 in each run)",
-            f"optimiser steps {11 * 101_900:,}",  # ditto trains two models
-            "fedavg pascal_st_nyud_mt_1c 101,900 66.7 GB 67.3 GB",
-            "27.5 M",
+            f"optimiser steps {steps:,}",
             "`fmtl data help pascal_context` says what to fetch and where to put it",
             "`fmtl data help nyud` says what to fetch and where to put it",
-            "as stated by --seconds-per-step",
+            f"about {int(steps * 0.5 / 3600)} h",
         ):
             assert part in text, part
         assert not Path("runs").exists()
 
     def test_scored_images_are_every_fourth_round_on_the_whole_list(self) -> None:
         work = reproduction(load_table("fedhca2-table1"), Path("out"), (0,), 100)
-        (scenario, clients), *_ = client_costs(work).items()
-        cost = run_cost(job_of(work, "fedavg", 0), clients)
+        (scenario, clients), *_ = clients_of(work).items()
+        cost = count(job_of(work, "fedavg", 0), clients)
         assert scenario == "pascal_st_nyud_mt_1c"
-        assert cost.scored["pascal-edge"] == 25 * 5105
-        assert cost.scored["nyud-all"] == 25 * 654
+        assert cost.images_scored["pascal-edge"] == 25 * 5105
+        assert cost.images_scored["nyud-all"] == 25 * 654
         assert cost.images_trained == 101_900 * 8
-        assert cost.trainings == 600
+        assert (cost.bytes_up / 1e9, cost.bytes_down / 1e9) == pytest.approx((66.7, 67.3), abs=0.05)
 
     @pytest.mark.parametrize("name", list_tables())
     def test_every_table_can_be_planned_without_data(self, name: str) -> None:
         table = load_table(name)
         work = reproduction(table, Path("out"), (0,), table.rounds)
-        costs = client_costs(work)
+        costs = clients_of(work)
         for scenario, sweep in work.sweeps.items():
             for job in jobs_of(sweep):
-                cost = run_cost(job, costs[scenario])
+                cost = count(job, costs[scenario])
                 assert min(cost.steps.values()) > 0
                 assert (cost.bytes_up == 0) == (job.values["strategy"] == "local")
 
-    def test_speed_is_measured_where_none_is_stated(self) -> None:
-        status, output = invoke(str(TABLE), "--dry-run", "--methods", "local")
-        text = " ".join(output.split())
-        assert status == 0
-        assert "measured on" in text
-        assert "2 steps of 2 with its own images" in text
-        assert re.search(r"Time: about \d+ (s|min) for the 3 runs that are left", text)
-
-    def test_runs_that_have_ended_are_not_counted_in_the_time_that_is_left(self) -> None:
+    def test_a_step_is_measured_and_runs_that_have_ended_are_named(self) -> None:
         finish(tiny((0, 1)), "local", 0, scores(2.0, 2.0, 50.0))
-        options = ("--seeds", "0,1", "--out", "out", "--seconds-per-step", "1")
-        _, output = invoke(str(TABLE), "--dry-run", *options)
-        assert "All runs: 6 (3 methods, seeds 0, 1); 1 ended already" in output
-        assert "for the 5 runs that are left" in output
+        status, output = invoke(str(TABLE), "--dry-run", "--methods", "local", "--seeds", "0,1", "--out", "out")
+        assert status == 0
+        assert "All runs: 2 (1 methods, seeds 0, 1); 1 ended already" in output
+        assert re.search(r"one +8? *[\d,]+ +\d+ +\d+ +[\d.e-]+", output)
+        assert "Training steps of all runs: about" in output
 
     def test_wrong_and_incomplete_data_is_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         work = reproduction(load_table("fedhca2-table4"), Path("out"), (0,), 100)
@@ -331,7 +326,9 @@ class TestOptions:
             (["fedhca2-table1", "--seeds", "0,x"], "'0,x'.*whole numbers"),
             (["fedhca2-table1", "--seeds", "0,0"], "each once"),
             (["fedhca2-table1", "--data", "nowhere"], "no such folder"),
-            (["fedhca2-table1", "--seconds-per-step", "1"], "--dry-run only"),
+            (["fedhca2-table1", "--dry-run", "--report"], "--dry-run.*--report"),
+            (["fedhca2-table1", "--dry-run", "--again", "local"], "--again.*--dry-run"),
+            (["fedhca2-table1", "--report", "--again", "local"], "--again.*--report"),
             (["fedhca2-table1", "--device", "gpu"], "auto, cpu, cuda or cuda:N"),
             (["fedhca2-table1", "--device", "cuda:99"], "use cpu"),
             (["fedhca2-table1"], "fmtl data help pascal_context"),
@@ -348,9 +345,12 @@ class TestOptions:
         assert methods_of(table, "fedhca2, local") == ("fedhca2", "local")
         assert len(methods_of(table, None)) == 8
 
-    def test_cpu_hides_every_gpu_and_auto_changes_nothing(self) -> None:
-        assert choose_device(tiny(), "cpu") == {"CUDA_VISIBLE_DEVICES": ""}
-        assert choose_device(tiny(), "auto") == {}
+    def test_cpu_hides_every_gpu_and_auto_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+        choose_device(tiny(), "auto")
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,3"
+        choose_device(tiny(), "cpu")
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
     def test_data_folder_reaches_the_runs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FMTL_DATA_ROOT", "/elsewhere")

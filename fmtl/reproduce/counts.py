@@ -1,4 +1,4 @@
-"""What a reproduction costs, counted without running it: steps, images, bytes on the wire and on disk."""
+"""What a reproduction does, counted without running it: steps, images, bytes on the wire."""
 
 from __future__ import annotations
 
@@ -28,16 +28,13 @@ from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.base import PersonalizedStrategy
 from server_app.config import RunConfig, parse_run_config
 
-__all__ = ["ClientCost", "RunCost", "client_costs", "run_cost"]
+__all__ = ["Client", "RunCounts", "clients_of", "count"]
 
 _FLOAT = 4
-_MOMENTS = 2
-_KEPT_ROUNDS = 2
-"""A client keeps its newest round and the one before (`client_app.training.state`)."""
 
 
 @dataclass(frozen=True)
-class ClientCost:
+class Client:
     """One client of a scenario.
 
     Attributes:
@@ -62,37 +59,32 @@ class ClientCost:
 
 
 @dataclass(frozen=True)
-class RunCost:
+class RunCounts:
     """One run.
 
     Attributes:
-        trainings: local trainings: rounds times clients, twice where a client trains two models.
         steps: optimiser steps, by client.
         images_trained: images read for training.
-        scored: images scored, by client.
+        images_scored: images scored, by client.
         bytes_up: from all clients, without message frames.
         bytes_down: to all clients, without message frames.
-        disk: bytes of checkpoints and client states, which stay when it has ended; without what a method keeps
-            beside the parameters.
     """
 
-    trainings: int
     steps: Mapping[str, int]
     images_trained: int
-    scored: Mapping[str, int]
+    images_scored: Mapping[str, int]
     bytes_up: int
     bytes_down: int
-    disk: int
 
 
-def client_costs(work: Reproduction) -> dict[str, tuple[ClientCost, ...]]:
+def clients_of(work: Reproduction) -> dict[str, tuple[Client, ...]]:
     """Describe the clients of every scenario; models are built without memory for their values.
 
     Raises:
         TableError: neither the data nor the table's file says how many images a data set has.
     """
     sources: dict[tuple[str, str | None], Source | str] = {}
-    costs: dict[str, tuple[ClientCost, ...]] = {}
+    found: dict[str, tuple[Client, ...]] = {}
     for scenario, sweep in work.sweeps.items():
         listed = []
         for entry in sweep.scenario.clients:
@@ -100,12 +92,32 @@ def client_costs(work: Reproduction) -> dict[str, tuple[ClientCost, ...]]:
             if entry.dataset != "procedural" and key not in sources:
                 sources[key] = opened_source(entry)
             listed.append(_client(work.table, entry, sources.get(key)))
-        costs[scenario] = tuple(listed)
-    return costs
+        found[scenario] = tuple(listed)
+    return found
 
 
-def _client(table: Table, entry: ClientEntry, source: Source | str | None) -> ClientCost:
-    train, validation, classes, counted = _counts(table, entry, source)
+def count(job: Job, clients: tuple[Client, ...]) -> RunCounts:
+    """Count what one run does, from its settings, its strategy's rule and its clients' models."""
+    config, parameters = parse_run_config(job.values)
+    strategy = make_strategy(config.strategy, config.round_settings("plan"), parameters)
+    evaluations = (config.num_server_rounds - 1) // config.evaluate_every + 1
+    steps: dict[str, int] = {}
+    trained = up = down = 0
+    for client in clients:
+        rule = strategy.local_rule(client.profile, 1)
+        models = 1 if rule.personal is None else 2
+        passes = sum(phase.passes for phase in phases_of(rule)) * models
+        steps[client.entry.name] = config.num_server_rounds * client.entry.local_epochs * passes * client.steps
+        trained += steps[client.entry.name] * client.batch
+        client_up, client_down = _wire(strategy, config, client, rule)
+        up += client_up
+        down += client_down
+    scored = {client.entry.name: evaluations * client.profile.validation_examples for client in clients}
+    return RunCounts(steps, trained, scored, up, down)
+
+
+def _client(table: Table, entry: ClientEntry, source: Source | str | None) -> Client:
+    train, validation, classes, counted = _images(table, entry, source)
     tasks = client_tasks(entry)
     profile = ClientProfile(
         protocol=PROTOCOL_VERSION,
@@ -123,7 +135,7 @@ def _client(table: Table, entry: ClientEntry, source: Source | str | None) -> Cl
         weights_report="",
         versions={},
     )
-    return ClientCost(entry, profile, counted)
+    return Client(entry, profile, counted)
 
 
 @lru_cache(maxsize=32)
@@ -142,27 +154,23 @@ def _layouts(entry: ClientEntry, classes: tuple[tuple[str, int], ...]) -> dict[s
     return group_layouts(model) | buffer_layouts(model)
 
 
-def _counts(table: Table, entry: ClientEntry, source: Source | str | None) -> tuple[int, int, Mapping[str, int], str]:
+def _images(table: Table, entry: ClientEntry, source: Source | str | None) -> tuple[int, int, Mapping[str, int], str]:
     """Training images, validation images, class counts, and where they come from."""
     if source is None:
         images = open_dataset(entry, "train")
         return len(images), entry.validation_images or 0, images.num_classes, "the scenario"
-    facts = table.data.get(entry.dataset)
     if not isinstance(source, str):
         train = len(source.ids(entry.train_list or source.lists[0]))
         scored = entry.validation_list or (source.lists[1] if len(source.lists) > 1 else None)
         validation = len(source.ids(scored)) if scored else 0
         return (*_shares(entry, train, validation), source.num_classes, "the data on disk")
+    facts = table.data.get(entry.dataset)
     if facts is None:
         raise TableError(
             f"{table.path}: {entry.dataset} is not there, and the table has no [data.{entry.dataset}] that says how "
             f"many images it has. {source}"
         )
-    return (
-        *_shares(entry, facts.train, facts.validation),
-        facts.classes,
-        "the paper (the data is not there)",
-    )
+    return (*_shares(entry, facts.train, facts.validation), facts.classes, "the paper (the data is not there)")
 
 
 def _shares(entry: ClientEntry, train: int, validation: int) -> tuple[int, int]:
@@ -175,36 +183,9 @@ def _shares(entry: ClientEntry, train: int, validation: int) -> tuple[int, int]:
     return min(own, entry.train_images or own), min(validation, entry.validation_images or validation)
 
 
-def run_cost(job: Job, clients: tuple[ClientCost, ...]) -> RunCost:
-    """Count what one run does, from its settings, its strategy's rule and its clients' models."""
-    config, parameters = parse_run_config(job.values)
-    strategy = make_strategy(config.strategy, config.round_settings("plan"), parameters)
-    evaluations = (config.num_server_rounds - 1) // config.evaluate_every + 1
-    steps: dict[str, int] = {}
-    trainings = trained = up = down = disk = 0
-    for client in clients:
-        rule = strategy.local_rule(client.profile, 1)
-        models = 1 if rule.personal is None else 2
-        passes = sum(phase.passes for phase in phases_of(rule)) * models
-        trainings += config.num_server_rounds * models
-        steps[client.entry.name] = config.num_server_rounds * client.entry.local_epochs * passes * client.steps
-        trained += steps[client.entry.name] * client.batch
-        client_up, client_down = _wire(strategy, config, client, rule)
-        up += client_up
-        down += client_down
-        disk += _disk(strategy, config, client, models)
-    scored = {client.entry.name: evaluations * client.profile.validation_examples for client in clients}
-    return RunCost(trainings, steps, trained, scored, up, down, disk)
-
-
-def _shared(strategy: PersonalizedStrategy, client: ClientCost) -> dict[str, int]:
-    """Numbers of values by exchanged group."""
-    return {group: client.profile.groups[group].size for group in strategy.shared_groups(client.profile)}
-
-
-def _wire(strategy: PersonalizedStrategy, config: RunConfig, client: ClientCost, rule: LocalRule) -> tuple[int, int]:
+def _wire(strategy: PersonalizedStrategy, config: RunConfig, client: Client, rule: LocalRule) -> tuple[int, int]:
     """Bytes that a client sends and gets over the run; it gets its models once more to be scored at the end."""
-    sizes = _shared(strategy, client)
+    sizes = {group: client.profile.groups[group].size for group in strategy.shared_groups(client.profile)}
     bytes_per_value = _FLOAT if config.upload_format == "float32" else 2
     up = float(sum(sizes.values()) * bytes_per_value)
     if rule.sparsify is not None:
@@ -216,12 +197,3 @@ def _wire(strategy: PersonalizedStrategy, config: RunConfig, client: ClientCost,
     if type(inner).anchors is not PersonalizedStrategy.anchors:
         down += sizes.get("encoder", 0) * _FLOAT * (config.num_server_rounds - 1)
     return round(up) * config.num_server_rounds, down
-
-
-def _disk(strategy: PersonalizedStrategy, config: RunConfig, client: ClientCost, models: int) -> int:
-    """Bytes of the server's checkpoints and the client's kept rounds: values, and two moments of the optimiser."""
-    groups = client.profile.groups
-    parameters = sum(layout.size for group, layout in groups.items() if kind_of(group) != "buffers")
-    shared = sum(_shared(strategy, client).values())
-    kept = min(_KEPT_ROUNDS, config.num_server_rounds) * models * (1 + _MOMENTS) * parameters
-    return _FLOAT * (kept + shared + min(config.keep_checkpoints, config.num_server_rounds) * shared)
