@@ -29,9 +29,9 @@ def command(
     Ctrl-C ends everything that was started and removes what was made.
     """
     from fmtl.commands.compare import command as compare
+    from fmtl.errors import RunInterruptedError
     from fmtl.network.rehearsing import Plan, rehearse
     from fmtl.settings import parse_setting
-    from fmtl.simulation import RunInterruptedError
 
     values = dict(parse_setting(text) for text in settings or [])
     plan = Plan(scenario, tuple(strategies or ("local", "fedhca2")), {**values, "num-server-rounds": rounds}, out, keep)

@@ -19,8 +19,8 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The coordinator'
 @command.command("start")
 def start(folder: Folder) -> None:
     """Listen for sites, until Ctrl-C or SIGTERM; runs are started with `fmtl server run` meanwhile."""
+    from fmtl.errors import RunInterruptedError
     from fmtl.network.coordinator import serve
-    from fmtl.simulation import RunInterruptedError
 
     try:
         serve(folder, typer.echo)

@@ -46,8 +46,8 @@ def start(
     ] = False,
 ) -> None:
     """Check everything, then take part until Ctrl-C or SIGTERM."""
+    from fmtl.errors import RunInterruptedError
     from fmtl.network.site import run_site
-    from fmtl.simulation import RunInterruptedError
 
     try:
         run_site(file, typer.echo, checks=not without_checks)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fmtl.interruption import SignalWatch
 from fmtl.network.certificate_watch import CertificateWatch
 from fmtl.network.certificates import require_usable
 from fmtl.network.checks import require_free_port
@@ -25,9 +26,7 @@ from fmtl.network.link_commands import answers
 from fmtl.network.private_files import require_private
 from fmtl.network.services import Program, Service, alone
 from fmtl.network.site_register import SiteRegister
-from fmtl.simulation.guardian import Guardian
-from fmtl.simulation.interruption import SignalWatch
-from fmtl.simulation.process_tree import ProcessTree
+from fmtl.processes import ProcessTree, ending_leftovers
 
 START_SECONDS = 180.0
 _LOOK_EVERY = 2.0
@@ -57,7 +56,7 @@ def serve(path: Path, show: Callable[[str], None]) -> None:
     with (
         alone(folder.lock, f"a coordinator of {folder.path} is running already"),
         SignalWatch() as signals,
-        Guardian(folder.home),
+        ending_leftovers(folder.home),
         ProcessTree() as tree,
         signals.listening(),
     ):

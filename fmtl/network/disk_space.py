@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from fmtl.network.errors import NetworkSetupError
-from fmtl.simulation.environment import SPACE_NEEDED, free_bytes
+
+SPACE_NEEDED = 256 * 2**20
+"""Bytes that have to be free where anything is started."""
 
 LEAST_BYTES = 128 * 2**20
 """A disk with less is nearly full."""
@@ -54,6 +57,12 @@ class DiskWatch:
         elif self._short and free >= SPACE_NEEDED:
             self._short = False
             self._show(f"The disk of {self._folder} has space again: {_mebibytes(free)}.")
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what is free on the disk of a folder, which need not exist yet."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _mebibytes(size: int) -> str:

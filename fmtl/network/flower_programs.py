@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,10 +13,19 @@ from pathlib import Path
 
 from fmtl.network.certificates import CertificateFiles
 from fmtl.network.errors import NetworkSetupError
-from fmtl.simulation.environment import find_program, flower_environment
+from fmtl.network.link import OPENING_VARIABLES
+from fmtl_strategies.contract.paths import STRATEGY_PATH, strategy_folder
 
 FIRST_VERSION, FIRST_UNSUPPORTED = (1, 41), (1, 43)
 """Versions of Flower these flags were run with: from 1.41 to before 1.43, which removes gRPC and its flags."""
+
+_ENVIRONMENT = {
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+    "PYTHONUNBUFFERED": "1",
+}
 
 CONNECTION = "coordinator"
 """Name of the connection that `flwr` commands of the coordinator use."""
@@ -128,8 +140,50 @@ def node_command(settings: NodeSettings) -> list[str]:
 
 
 def service_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of coordinator or site: Flower's files in a folder of their own, nothing installed."""
-    return flower_environment(home, base)
+    """Return the environment of coordinator or site.
+
+    Args:
+        home: folder for Flower's own files.
+        base: the environment to start from.
+
+    Returns:
+        A copy with Flower confined to the home, telemetry and installation of dependencies off, this Python's programs
+        first on PATH, FMTL_DATA_ROOT made absolute, and FMTL_STRATEGY_PATH set (to the current folder where it was
+        not).
+    """
+    env = {key: value for key, value in base.items() if key not in OPENING_VARIABLES}
+    env |= _ENVIRONMENT | {"FLWR_HOME": str(home), STRATEGY_PATH: str(strategy_folder(base))}
+    env["PATH"] = os.pathsep.join([*map(str, _program_folders()), env.get("PATH", os.defpath)])
+    if data_root := env.get("FMTL_DATA_ROOT"):
+        env["FMTL_DATA_ROOT"] = str(Path(data_root).expanduser().absolute())
+    return env
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program that belongs to this Python, whether or not its folder is on PATH.
+
+    Raises:
+        NetworkSetupError: Flower is not installed for this Python.
+    """
+    for folder in _program_folders():
+        if (folder / name).is_file():
+            return str(folder / name)
+    raise NetworkSetupError(
+        f"The program {name!r} is not installed for {sys.executable}; install Flower there: "
+        f"`{sys.executable} -m pip install 'flwr[simulation]'`."
+    )
+
+
+def free_port() -> int:
+    """Return a TCP port of this machine that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _program_folders() -> list[Path]:
+    folders = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
+    return list(dict.fromkeys(folder.absolute() for folder in folders))
 
 
 def write_connection(home: Path, link: Endpoint, authority: Path) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 
 from fmtl.network.coordinator_folder import CoordinatorFolder
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.flower_programs import CONNECTION, Endpoint
-from fmtl.simulation.environment import find_program
+from fmtl.network.flower_programs import CONNECTION, Endpoint, find_program
 
 COMMAND_SECONDS = 120.0
 """Seconds a `flwr` command may take."""

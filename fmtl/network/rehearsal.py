@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,14 +29,12 @@ from fmtl.network.coordinator_folder import (
     read_settings,
 )
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.flower_programs import service_environment
+from fmtl.network.flower_programs import free_port, service_environment
 from fmtl.network.launching import new_run
 from fmtl.network.link_commands import answers
 from fmtl.network.runs import follow, submit
 from fmtl.network.site_keys import make_site_key
-from fmtl.simulation.environment import free_port
-from fmtl.simulation.guardian import Guardian
-from fmtl.simulation.process_tree import ProcessTree
+from fmtl.processes import ProcessTree, ending_leftovers
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
@@ -72,7 +71,7 @@ class Rehearsal:
         self._hosts = hosts
         self._environment = dict(os.environ if environment is None else environment)
         self._tree = ProcessTree(grace=15.0)
-        self._guardian = Guardian(self.folder)
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         """Make keys and files for everybody; nothing is started yet."""
@@ -81,15 +80,14 @@ class Rehearsal:
         make_coordinator(self.coordinator.path, self._hosts, free_port())
         for entry in self.scenario.clients:
             self.make_site(entry)
-        self._guardian.__enter__()
-        self._tree.__enter__()
+        self._stack.enter_context(ending_leftovers(self.folder))
+        self._stack.enter_context(self._tree)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._tree.__exit__(kind, error, traceback)
-        self._guardian.__exit__(kind, error, traceback)
+        self._stack.close()
 
     def make_site(self, entry: ClientEntry, *, allowed: bool = True) -> Path:
         """Make a site's folder with key and file, and let it take part; returns the file's path.

@@ -11,11 +11,11 @@ from typing import Any
 
 from fmtl_datasets.scenarios.scenario import load_scenario
 
+from fmtl.errors import RunInterruptedError
+from fmtl.interruption import SignalWatch
 from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.rehearsal import Rehearsal
-from fmtl.simulation import RunInterruptedError
-from fmtl.simulation.interruption import SignalWatch
 from fmtl_strategies.in_force import in_force
 from fmtl_strategies.registry import make_strategy
 from server_app.config import parse_run_config

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmtl.network.errors import NetworkSetupError
-from fmtl.simulation.process_tree import ProcessTree
+from fmtl.processes import ProcessTree
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 FATAL_PAUSE = 3.0

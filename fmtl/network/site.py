@@ -15,14 +15,12 @@ from client_app.app import RESIDENT_VARIABLE
 from client_app.site.resident.asking import LOG_VARIABLE
 from client_app.site.sent import SENT_VARIABLE
 from client_app.site.site_file import SiteFile, read_site_file
+from fmtl.interruption import SignalWatch
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.flower_programs import NodeSettings, node_command, parse_endpoint, service_environment
+from fmtl.network.flower_programs import NodeSettings, free_port, node_command, parse_endpoint, service_environment
 from fmtl.network.services import Program, Service, alone
 from fmtl.network.site_checks import CoordinatorAwayError, check_coordinator
-from fmtl.simulation.environment import free_port
-from fmtl.simulation.guardian import Guardian
-from fmtl.simulation.interruption import SignalWatch
-from fmtl.simulation.process_tree import ProcessTree
+from fmtl.processes import ProcessTree, ending_leftovers
 
 SENT_FILE = "sent.jsonl"
 """In the state folder: the site's own record of everything its client has sent."""
@@ -68,7 +66,7 @@ def run_site(path: Path, show: Callable[[str], None], *, checks: bool = True) ->
         ExitStack() as stack,
         alone(site.state / "lock", f"a site with the state folder {site.state} is running already"),
         SignalWatch() as signals,
-        Guardian(home),
+        ending_leftovers(home),
         ProcessTree() as tree,
         signals.listening(),
     ):

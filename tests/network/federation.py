@@ -24,7 +24,7 @@ from fmtl.network.errors import NetworkSetupError
 from fmtl.network.launching import resumed_run
 from fmtl.network.rehearsal import Rehearsal
 from fmtl.network.runs import follow, status, submit
-from fmtl.simulation.guardian import processes_using
+from fmtl.processes import processes_using
 from server_app.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ class Federation:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.rehearsal.__exit__(kind, error, traceback)
-        left = {pid: command(pid) for pid in processes_using(self.place)}
+        left = {process.pid: command(process.pid) for process in processes_using(self.place)}
         if kind is None and "FMTL_KEEP" not in os.environ:
             shutil.rmtree(self.place, ignore_errors=True)
         assert not left, f"left running: {left}"
@@ -216,7 +216,7 @@ class Federation:
     def processes(self, program: str, site: str | None = None) -> list[int]:
         """Ids of this federation's processes that run a program, of a site or (None) of the coordinator."""
         place = self.rehearsal.coordinator.path if site is None else self.rehearsal.folder / "sites" / site
-        return [pid for pid in processes_using(place) if program in command(pid)]
+        return sorted(p.pid for p in processes_using(place) if program in command(p.pid))
 
     def kill(self, program: str, site: str | None = None, seconds: float = 60.0) -> int:
         """Kill a process by force, once it is there; returns its id."""

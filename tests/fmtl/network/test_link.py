@@ -18,10 +18,9 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, make_coordinator, read_settings
-from fmtl.network.flower_programs import link_command, service_environment
+from fmtl.network.flower_programs import free_port, link_command, service_environment
 from fmtl.network.link import LARGEST_REQUEST, OPENING_VARIABLES
 from fmtl.network.link_commands import answers
-from fmtl.simulation.environment import free_port
 from fmtl_strategies.contract.messages import MAX_TEXT_BYTES, TEXT_KEY
 from fmtl_strategies.round.limits import _MOST_PIECES
 

@@ -14,7 +14,7 @@ import pytest
 from fmtl.network import services
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.services import Program, Service, alone
-from fmtl.simulation.process_tree import ProcessTree
+from fmtl.processes import ProcessTree
 
 
 @pytest.fixture
