@@ -1,30 +1,24 @@
-"""Reading a scenario's YAML text without losing track of the line on which each value stands.
-
-PyYAML's own loader forgets line numbers and lets a repeated key silently win. Here the document is composed into
-nodes first, so that errors can name a line, and a repeated key is an error.
-"""
+"""Reading a scenario's YAML text without losing track of the line on which each value stands."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 KeyPath = tuple[str | int, ...]
 
-
-class _Loader(yaml.SafeLoader):
-    """A safe loader that reads words such as ``off``, ``no`` and ``on`` as text, for they may be names; where
-    a key asks for true or false, it takes these two words."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+MOST_VALUES = 100_000
+"""Values that a file may stand for: aliases of aliases make 10^9 of a few lines, and reading those would never end."""
 
 
 class ScenarioError(ValueError):
@@ -75,25 +69,19 @@ def read_scenario_text(
     Raises:
         ScenarioError: unreadable file, invalid YAML, a repeated key, or a top level that is no mapping.
     """
+    lines: dict[KeyPath, int] = {(): 1}
     try:
-        text = path.read_text(encoding="utf-8")
-        loader = _Loader(text)
-        try:
-            root = loader.get_single_node()
-            lines: dict[KeyPath, int] = {}
-            _collect_lines(root, (), lines, path)
-            content = loader.construct_document(root) if root is not None else None
-        finally:
-            loader.dispose()
+        root = YAML(pure=True).load(path.read_text(encoding="utf-8"))
+        content = _plain(root, (), lines, path)
     except OSError as error:
         raise ScenarioError(f"{path}: cannot read this {kind}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{path}: a {kind} is UTF-8 text, this one is not ({error.reason}).") from error
     except RecursionError as error:
-        raise ScenarioError(
-            f"{path}: a value of this file contains itself (an alias inside its own anchor)."
-        ) from error
-    except yaml.YAMLError as error:
+        raise ScenarioError(f"{path}: the values of this file are nested too deeply.") from error
+    except DuplicateKeyError as error:
+        raise ScenarioError(f"{path}:{error.problem_mark.line + 1}: a key is given twice: {error.problem}.") from error
+    except YAMLError as error:
         raise ScenarioError(f"{path}: this is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ScenarioError(
@@ -102,23 +90,26 @@ def read_scenario_text(
     return ScenarioText(path, content, lines)
 
 
-def _collect_lines(node: yaml.Node | None, keys: KeyPath, lines: dict[KeyPath, int], path: Path) -> None:
-    """Record the line of every key and list item below ``node``; refuse repeated keys."""
-    if node is None:
-        return
-    lines.setdefault(keys, node.start_mark.line + 1)
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _collect_lines(item, (*keys, index), lines, path)
-    elif isinstance(node, yaml.MappingNode):
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            child = (*keys, key)
-            line = key_node.start_mark.line + 1
-            if child in lines:
-                raise ScenarioError(f"{path}:{line}: the key '{key}' is given twice (first on line {lines[child]}).")
-            lines[child] = line
-            _collect_lines(value_node, child, lines, path)
+def _plain(node: Any, keys: KeyPath, lines: dict[KeyPath, int], path: Path) -> Any:
+    """Return a value without what its type has beyond Python's own; note the line of every key and list item in it."""
+    if len(lines) > MOST_VALUES:
+        raise ScenarioError(f"{path}: more than {MOST_VALUES} values; write fewer aliases of lists or mappings.")
+    if isinstance(node, CommentedMap):
+        for key in node:
+            lines[*keys, str(key)] = node.lc.data.get(key, (lines[keys] - 1,))[0] + 1
+        return {key: _plain(value, (*keys, str(key)), lines, path) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        for index in range(len(node)):
+            lines[*keys, index] = node.lc.data[index][0] + 1
+        return [_plain(value, (*keys, index), lines, path) for index, value in enumerate(node)]
+    if isinstance(node, bool | ScalarBoolean):
+        return "true" if node else "false"  # words, which may be names; a key that asks for one of the two takes them
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    if node is None or isinstance(node, date):
+        return node
+    raise ScenarioError(f"{path}:{lines[keys]}: this value is no text, number, list or mapping.")
 
 
 def check_keys(text: ScenarioText, keys: KeyPath, given: Iterable[Any], allowed: Iterable[str]) -> list[str]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario
+from ruamel.yaml import YAML
 
 from fmtl.network.coordinator_folder import (
     CoordinatorFolder,
@@ -109,7 +109,7 @@ class Rehearsal:
             "client": _as_keys(entry),
         }
         file = place / "site.yaml"
-        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        YAML().dump(content, file)
         return file
 
     def site_file(self, name: str) -> Path:
