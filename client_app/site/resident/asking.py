@@ -5,12 +5,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def socket_path(place: Path, code: Path = _CODE) -> Path:
 
 
 @contextmanager
-def connected(place: Path) -> Iterator[socket.socket]:
+def connected(place: Path) -> Iterator[Connection]:
     """Connect to the resident process, started first where there is none.
 
     Raises:
@@ -85,23 +85,18 @@ def connected(place: Path) -> Iterator[socket.socket]:
             for other in place.glob("*.sock"):
                 _dismiss(other)
             connection = _start(path)
-    try:
+    with connection:
         yield connection
-    finally:
-        connection.close()
 
 
-def _connect(path: Path) -> socket.socket | None:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _connect(path: Path) -> Connection | None:
     try:
-        connection.connect(str(path))
+        return Client(str(path), "AF_UNIX")
     except (FileNotFoundError, ConnectionRefusedError):
-        connection.close()
         return None
-    return connection
 
 
-def _start(path: Path) -> socket.socket:
+def _start(path: Path) -> Connection:
     log = Path(os.environ.get(LOG_VARIABLE) or path.with_suffix(".log"))
     command = [sys.executable, "-m", "client_app.site.resident.serving", str(path)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(_CODE), os.environ.get("PYTHONPATH")]))}
@@ -129,6 +124,5 @@ def _dismiss(path: Path) -> None:
     if connection is not None:
         with connection:
             send(connection, {"kind": "quit"})
-            # It answers when it is done with what it works on, by closing.
-            connection.recv(1)
+            connection.poll(None)  # It answers when it is done with what it works on, by closing.
     path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import traceback
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from client_app.call import Call
@@ -37,30 +38,31 @@ def serve(path: Path, idle_seconds: float = IDLE_SECONDS) -> None:
         try:
             while True:
                 try:
-                    connection, _ = listener.accept()
+                    accepted, _ = listener.accept()
                 except TimeoutError:
                     log(logging.INFO, "no message for %.0f s: the client's process ends", idle_seconds)
                     return
-                with connection:
+                accepted.setblocking(True)
+                with Connection(accepted.detach()) as connection:
                     if not _serve_one(connection):
                         return
         finally:
             path.unlink(missing_ok=True)
 
 
-def _serve_one(connection: socket.socket) -> bool:
+def _serve_one(connection: Connection) -> bool:
     """Answer one message; False where it asked to end."""
     from client_app.round.handlers import answer
 
-    connection.settimeout(None)
     try:
         header, content = receive(connection)
-    except (FrameError, OSError):
+    except FrameError:
         return True
     if header["kind"] == "quit":
         return False
-    if _is_gone(connection):
-        # It waited behind other work, and whoever asked has died meanwhile: nobody would get the answer.
+    if connection.poll():
+        # Nothing but the end of the connection comes behind a message. It waited behind other work, and whoever asked
+        # has died meanwhile: nobody would get the answer.
         log(logging.WARNING, "a message is left alone: whoever asked has died")
         return True
     try:
@@ -76,15 +78,6 @@ def _serve_one(connection: socket.socket) -> bool:
         # Whoever asked has died; what was trained is kept, and the same message gets the same answer again.
         log(logging.WARNING, "nobody waits for the answer any more")
     return True
-
-
-def _is_gone(connection: socket.socket) -> bool:
-    try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 if __name__ == "__main__":
