@@ -6,37 +6,15 @@ import errno
 import re
 from pathlib import Path
 
-<<<<<<< HEAD
-from fmtl.settings import SettingError
-=======
 from fmtl.errors import RunError as SimulationError
-from fmtl.errors import RunInterruptedError, SettingError
->>>>>>> 44764e5 (Processes on psutil: fmtl/processes.py, used by the network; errors and signals have rooms of their own)
+from fmtl.errors import RunInterruptedError
+from fmtl.settings import SettingError
 
 __all__ = ["RunInterruptedError", "SettingError", "SimulationError", "disk_full", "mentions_full_disk"]
 
 _FULL_DISK = re.compile(r"No space left on device|Disk quota exceeded|OutOfDiskError", re.IGNORECASE)
 
 
-<<<<<<< HEAD
-class SimulationError(RuntimeError):
-    """A run could not be started, failed, or left no result; the message is a full sentence for the user."""
-
-
-class RunInterruptedError(SimulationError):
-    """A signal asked for the end of the run.
-
-    Attributes:
-        signal_number: the signal; a shell expects exit status 128 + this number.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__("The run was interrupted; every process it had started has been stopped.")
-        self.signal_number = signal_number
-
-
-=======
->>>>>>> 44764e5 (Processes on psutil: fmtl/processes.py, used by the network; errors and signals have rooms of their own)
 def disk_full(error: OSError, place: Path | str) -> SimulationError | None:
     """A clear sentence where an operating system error means that a disk is full, else None.
 
