@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
@@ -11,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 Model = TypeVar("Model", bound=BaseModel)
-OriginKind = Literal["given", "ours", "source", "imposed"]
-_GIVEN = "given"
-_IMPOSED = "imposed"
+Origin = Literal["given", "ours", "paper", "code"]
+"""Whose value it is: given in the run config, or a default: ours, of the method's paper, of public code."""
 
 
 class StrategyParameterError(ValueError):
@@ -56,38 +56,23 @@ def parameter_origins(model: type[BaseModel]) -> dict[str, str]:
     return origins
 
 
-def value_origins(parameters: BaseModel) -> dict[str, str]:
-    """Return where the value of each hyper-parameter comes from, by kebab-case name.
-
-    A value that is the default has the default's origin; any other was given, and the default is named beside it.
-    """
+def value_origins(parameters: BaseModel) -> dict[str, Origin]:
+    """Return whose value each hyper-parameter has, by kebab-case name."""
     defaults = parameter_origins(type(parameters))
-    origins = {}
+    origins: dict[str, Origin] = {}
     for name, field in type(parameters).model_fields.items():
         key = field.alias or name
         is_default = getattr(parameters, name) == field.get_default(call_default_factory=False)
-        origins[key] = defaults[key] if is_default else given_origin(field.default, defaults[key])
+        origins[key] = origin_of(defaults[key]) if is_default else "given"
     return origins
 
 
-def given_origin(default: object, origin: str) -> str:
-    """Return the origin of a value that is not the default, from the default and its origin."""
-    return f"{_GIVEN} (default {default}: {origin})"
-
-
-def imposed_origin(strategy: str) -> str:
-    """Return the origin of a value that a strategy imposes on the one it wraps."""
-    return f"{_IMPOSED} by {strategy}"
-
-
-def origin_kind(origin: str) -> OriginKind:
-    """Return whose value it is: `given` in the run config, `ours`, a paper's or public code's (`source`), `imposed`."""
-    first = origin.partition(" ")[0].rstrip(";,:")
-    if first == _GIVEN:
-        return "given"
-    if first == _IMPOSED:
-        return "imposed"
-    return "ours" if first == "ours" else "source"
+def origin_of(declared: str) -> Origin:
+    """Return whose default it is, from the origin that `parameter` declares."""
+    first = re.split("[;(]", declared)[0]
+    if first.startswith("ours"):
+        return "ours"
+    return "paper" if "paper" in first or "et al." in first else "code"
 
 
 def parse_parameter_text(text: str) -> dict[str, bool | int | float | str]:

@@ -1,22 +1,14 @@
-"""How clients train in a run, and where each of these values comes from."""
+"""How clients train in a run, and whose values these are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from fmtl_strategies.parameters import given_origin
+from fmtl_strategies.parameters import Origin
 from server_app.config import RunConfig
 
-_ORIGINS = {
-    "encoder-learning-rate": "ours; FedHCA2's code has 1e-4",
-    "decoder-learning-rate": "ours; FedHCA2's code has 1e-4",
-    "weight-decay": "ours, as in FedHCA2's code",
-    "schedule": "ours, as in FedHCA2's code",
-    "warmup-epochs": "ours; FedHCA2's code has 5",
-}
-_OPTIMISER_ORIGIN = "ours, as in FedHCA2's code; there is no other"
-_EPOCHS_ORIGIN = "ours; FedHCA2's code has 1 on PASCAL-Context, 4 on NYUD-v2"
+_NAMES = ("encoder-learning-rate", "decoder-learning-rate", "weight-decay", "schedule", "warmup-epochs")
 
 
 def training_settings(config: RunConfig, local_epochs: Mapping[str, int]) -> dict[str, Any]:
@@ -31,18 +23,12 @@ def training_settings(config: RunConfig, local_epochs: Mapping[str, int]) -> dic
     same = set(epochs.values())
     return {
         "optimiser": "AdamW",
-        **{name: values[name] for name in _ORIGINS},
+        **{name: values[name] for name in _NAMES},
         "local-epochs": same.pop() if len(same) == 1 else epochs,
     }
 
 
-def training_setting_origins(config: RunConfig, local_epochs: Mapping[str, int]) -> dict[str, str]:
-    """Return where the values of `training_settings` come from: ours, or given in run config or scenario."""
-    values, defaults = config.model_dump(by_alias=True), RunConfig().model_dump(by_alias=True)
-    origins = {
-        name: origin if values[name] == defaults[name] else given_origin(defaults[name], origin)
-        for name, origin in _ORIGINS.items()
-    }
-    plain_epochs = all(epochs == 1 for epochs in local_epochs.values())
-    epochs_origin = _EPOCHS_ORIGIN if plain_epochs else given_origin(1, _EPOCHS_ORIGIN)
-    return {"optimiser": _OPTIMISER_ORIGIN, **origins, "local-epochs": epochs_origin}
+def training_setting_origins(config: RunConfig, local_epochs: Mapping[str, int]) -> dict[str, Origin]:
+    """Return whose the values of `training_settings` are: ours, or given in run config or scenario."""
+    given, plain = training_settings(config, local_epochs), training_settings(RunConfig(), {"any": 1})
+    return {name: "ours" if value == plain[name] else "given" for name, value in given.items()}

@@ -16,7 +16,7 @@ from fmtl.report.figure import write_figure
 from fmtl.report.markdown import markdown_report
 from fmtl.report.run_reader import read_run
 from fmtl.sweep.file import Sweep
-from fmtl.sweep.origins import by_kind, values_of
+from fmtl.sweep.origins import values_by_origin
 from fmtl.sweep.plan import Job, jobs_of, reason_of, states_of
 from fmtl.sweep.row import Entry, Row
 from fmtl.tables import escaped, markdown_table, plain_table, printable
@@ -167,23 +167,12 @@ def _markdown(rows: Sequence[Row]) -> str:
 
 def _origins(sweep: Sweep, rows: Sequence[Row]) -> str:
     """A table of whose values each label ran with: a comparison of methods is worth what their settings are worth."""
-    lines = ["## Whose values these are", ""]
-    cells = []
-    for row in rows:
-        kinds = by_kind(values_of(row.line.values, sweep.scenario))
-        source = {**kinds["source"], **kinds["imposed"]}
-        cells.append((row.line.label, _listed(kinds["given"]), _listed(kinds["ours"]), _listed(source)))
-    lines.append(markdown_table(("label", "given", "ours", "of the source"), cells))
-    lines += [
-        "",
-        (
-            "Given: not the default. Ours: a default of our choice. Of the source: a default from a paper or public "
-            "code, or what a strategy sets in the one it wraps. The sentence behind each is in the run's result.json; "
-            "`fmtl strategies NAME` prints those of the defaults."
-        ),
-        "",
+    cells = [
+        (row.line.label, *map(_listed, values_by_origin(row.line.values, sweep.scenario).values())) for row in rows
     ]
-    return "\n".join(lines)
+    table = markdown_table(("label", "given", "ours", "paper", "code"), cells)
+    note = "Given: not the default. `fmtl strategies NAME` says more of each default."
+    return "\n".join(["## Whose values these are", "", table, "", note, ""])
 
 
 def _listed(values: Mapping[str, Any]) -> str:
@@ -221,7 +210,7 @@ def _as_json(sweep: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
                 "label": row.line.label,
                 "strategy": row.line.strategy,
                 "given": row.line.given,
-                "values": by_kind(values_of(row.line.values, sweep.scenario)),
+                "values": values_by_origin(row.line.values, sweep.scenario),
                 "delta_m": {
                     "mean": row.mean,
                     "sd": row.spread,

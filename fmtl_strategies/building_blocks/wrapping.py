@@ -13,7 +13,7 @@ from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import Report
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule
-from fmtl_strategies.parameters import StrategyParameters, imposed_origin
+from fmtl_strategies.parameters import Origin, StrategyParameters
 from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays
 from fmtl_strategies.round.store import PoolRound
 
@@ -41,11 +41,12 @@ class WrappingStrategy(PersonalizedStrategy):
         """Return the parameters in force, its own and those of the wrapped strategy."""
         return {**super().sections(), **self.wrapped.sections()}
 
-    def origins(self) -> dict[str, dict[str, str]]:
-        """Return where every hyper-parameter comes from; those of the wrapped strategy may be imposed on it."""
+    def origins(self) -> dict[str, dict[str, Origin]]:
+        """Return whose value every hyper-parameter has; what is imposed on the wrapped one is of this one's paper."""
         base, imposed = self.wraps(self.parameters)
         origins = super().origins()
-        return {**origins, base: {**origins[base], **dict.fromkeys(imposed, imposed_origin(self.name))}}
+        of_paper: dict[str, Origin] = dict.fromkeys(imposed, "paper")
+        return {**origins, base: {**origins[base], **of_paper}}
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Let the wrapped strategy aggregate the pool."""

@@ -30,7 +30,7 @@ from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.wire import NumberFormat, encode_flat
 from fmtl_strategies.flower_compat import log
-from fmtl_strategies.parameters import StrategyParameters, value_origins
+from fmtl_strategies.parameters import Origin, StrategyParameters, value_origins
 from fmtl_strategies.round.admission import Expected, RejectedReplyError, admit_report, admit_updates
 from fmtl_strategies.round.defence import DefenceSettings, defend
 from fmtl_strategies.round.enrolment import Asking, enrol
@@ -160,8 +160,8 @@ class PersonalizedStrategy(Strategy):
         """Return the hyper-parameters in force by section of the run config; a strategy that wraps another has two."""
         return {self.name: self.parameters}
 
-    def origins(self) -> dict[str, dict[str, str]]:
-        """Return where the value of every hyper-parameter comes from, by the sections of `sections`."""
+    def origins(self) -> dict[str, dict[str, Origin]]:
+        """Return whose value every hyper-parameter has, by the sections of `sections`."""
         return {section: value_origins(parameters) for section, parameters in self.sections().items()}
 
     def observe(self, report: Report) -> None:

@@ -64,7 +64,7 @@ def test_list_may_mix_numbers_and_texts_and_a_slash_is_no_folder(tmp_path: Path)
     assert [run.values["feddea.rho"] for run in runs] == ["0.3", "1/n"]
 
 
-def test_every_row_says_which_values_were_given_ours_or_of_the_source(tmp_path: Path) -> None:
+def test_every_row_says_which_values_were_given_ours_or_of_paper_or_code(tmp_path: Path) -> None:
     entry = '[[runs]]\nstrategy = "fedamp"\nparameters = { strength = 15 }\nsettings = { warmup-epochs = 1 }\n'
     sweep = sweep_of(tmp_path, f'{entry}[[runs]]\nstrategy = "local"\n')
     scores = {"one": {"semseg": 0.5}, "two": {"depth": 2.0, "normals": 30.0}, "three": {"saliency": 40.0}}
@@ -75,7 +75,7 @@ def test_every_row_says_which_values_were_given_ours_or_of_the_source(tmp_path: 
     report = write_summary(sweep, *summarise(sweep, {})).read_text()
     values = {run["label"]: run["values"] for run in json.loads((sweep.out / "summary.json").read_text())["runs"]}
     assert values["fedamp"]["given"] == {"fedamp.strength": 15.0, "warmup-epochs": 1}
-    assert values["fedamp"]["source"]["fedamp.alpha"] == 1.0
+    assert values["fedamp"]["code"]["fedamp.alpha"] == 1.0
     assert values["fedamp"]["ours"]["fedamp.sigma"] == 0.0
     assert values["fedamp"]["ours"]["encoder-learning-rate"] == 0.002
     assert values["local"]["given"] == {}

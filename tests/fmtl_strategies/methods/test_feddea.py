@@ -208,8 +208,8 @@ def test_result_shows_the_base_and_resuming_with_another_one_is_refused(tmp_path
     assert result["strategy_parameters"]["fedprox.mu"] == 0.1
     origins = result["strategy_parameter_origins"]
     assert origins.keys() == result["strategy_parameters"].keys()
-    assert origins["fedprox.mu"].startswith("given (default 0.01: ours")
-    assert origins["fedprox.decoder-scope"] == origins["fedprox.weighting"] == "imposed by feddea"
+    assert origins["fedprox.mu"] == "given"
+    assert origins["fedprox.decoder-scope"] == origins["fedprox.weighting"] == "paper"
     (tmp_path / "run/result.json").unlink()
     changed = parsed(**{**chosen, "fedprox.mu": 0.2, "resume": True})
     with pytest.raises(RunFolderError, match=r"fedprox\.mu = 0\.2, the run was started with 0\.1"):
