@@ -2,11 +2,9 @@
 
 from client_app.model.encoder import PRESETS, Encoder, UnknownEncoderError, build_encoder
 from client_app.model.multi_task_model import (
-    ArrayNames,
     ModelConfig,
     MultiTaskModel,
     build_model,
-    parameter_groups_of,
     set_encoder_batch_norm_eval,
 )
 from client_app.model.task_modules import TaskModules, dense_modules
@@ -14,7 +12,6 @@ from client_app.model.weights import WeightsError, WeightsReport, load_encoder_w
 
 __all__ = [
     "PRESETS",
-    "ArrayNames",
     "Encoder",
     "ModelConfig",
     "MultiTaskModel",
@@ -26,6 +23,5 @@ __all__ = [
     "build_model",
     "dense_modules",
     "load_encoder_weights",
-    "parameter_groups_of",
     "set_encoder_batch_norm_eval",
 ]

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -91,13 +91,6 @@ class MultiTaskModel(nn.Module):
         return {task: self.heads[task](decoder(features), size) for task, decoder in self.decoders.items()}
 
 
-class ArrayNames(NamedTuple):
-    """Names of a model's arrays, in the model's order: `parameters` are trained, `buffers` are statistics."""
-
-    parameters: tuple[str, ...]
-    buffers: tuple[str, ...]
-
-
 def build_model(config: ModelConfig) -> MultiTaskModel:
     """Build a model whose parts start equal on every client that has them.
 
@@ -116,13 +109,6 @@ def build_model(config: ModelConfig) -> MultiTaskModel:
         decoders[task] = _seeded(partial(modules.decoder, encoder.channels, width), seed, f"decoder/{task}")
         heads[task] = _seeded(partial(modules.head, width), seed, f"head/{task}")
     return MultiTaskModel(encoder, decoders, heads)
-
-
-def parameter_groups_of(model: nn.Module) -> ArrayNames:
-    """Return the names of the parameters and of the buffers that are part of the model's state."""
-    parameters = tuple(name for name, _ in model.named_parameters())
-    known = set(parameters)
-    return ArrayNames(parameters, tuple(name for name in model.state_dict() if name not in known))
 
 
 def set_encoder_batch_norm_eval(model: MultiTaskModel) -> None:

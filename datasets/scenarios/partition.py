@@ -1,84 +1,17 @@
 """Dividing a data set's training images between clients.
 
-``reference_partition`` reproduces the client partition of FedHCA2 (methods 3.5), so that a run can use the same images
-for the same client as the published tables. ``disjoint_part`` and ``fraction_part`` cut one seeded shuffle and need to
-know nothing of the other clients: two sites that name the same seed get disjoint images without talking to each other.
+``disjoint_part`` and ``fraction_part`` cut one seeded shuffle and need to know nothing of the other clients: two sites
+that name the same seed get disjoint images without talking to each other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class DatasetBlock:
-    """The clients of one data set in a reference scenario.
-
-    Attributes:
-        dataset: name of the data set.
-        images: number of its training images.
-        clients: number of clients that divide them.
-    """
-
-    dataset: str
-    images: int
-    clients: int
-
-
-PASCAL_TRAIN_IMAGES = 4998
-NYUD_TRAIN_IMAGES = 795
-
-REFERENCE_SCENARIOS: dict[str, tuple[DatasetBlock, ...]] = {
-    "pascal_st_nyud_mt_1c": (
-        DatasetBlock("pascal", PASCAL_TRAIN_IMAGES, 5),
-        DatasetBlock("nyud", NYUD_TRAIN_IMAGES, 1),
-    ),
-    "pascal_st_nyud_mt_2c": (
-        DatasetBlock("pascal", PASCAL_TRAIN_IMAGES, 10),
-        DatasetBlock("nyud", NYUD_TRAIN_IMAGES, 2),
-    ),
-    "pascal_st_nyud_mt_4c": (
-        DatasetBlock("pascal", PASCAL_TRAIN_IMAGES, 20),
-        DatasetBlock("nyud", NYUD_TRAIN_IMAGES, 4),
-    ),
-    "nyud_st_pascal_mt_1c": (
-        DatasetBlock("nyud", NYUD_TRAIN_IMAGES, 4),
-        DatasetBlock("pascal", PASCAL_TRAIN_IMAGES, 1),
-    ),
-}
-"""The published scenarios: the block of single-task clients first, then the multi-task block."""
-
-
-def reference_partition(blocks: Sequence[DatasetBlock], *, seed: int = 0) -> list[list[Indices]]:
-    """FedHCA2's partition: one permutation per data set, cut into nearly equal parts.
-
-    One legacy NumPy random state serves all data sets in the order of the blocks, as the authors' global seeding does;
-    exchanging two blocks therefore changes both.
-
-    Args:
-        blocks: the data sets in scenario order.
-        seed: seed of the random state; the published runs use 0.
-
-    Returns:
-        For each block, for each of its clients, indices into the data set's training list.
-
-    Raises:
-        ValueError: a block with fewer images than clients, or without clients.
-    """
-    state = np.random.RandomState(seed)
-    return [_cut(state.permutation(block.images), block.clients, block.dataset) for block in blocks]
-
-
-def _cut(order: npt.NDArray[np.int_], parts: int, what: str) -> list[Indices]:
-    if parts < 1 or len(order) < parts:
-        raise ValueError(f"{what}: {len(order)} images cannot be divided between {parts} clients.")
-    return [part.astype(np.int64) for part in np.array_split(order, parts)]
 
 
 def disjoint_part(n: int, part: int, of: int, seed: int, after: Sequence[int] = ()) -> Indices:
@@ -102,7 +35,9 @@ def disjoint_part(n: int, part: int, of: int, seed: int, after: Sequence[int] = 
     """
     if not 0 <= part < of:
         raise ValueError(f"part = {part} of {of} does not exist; parts count from 0 to {of - 1}.")
-    return _cut(_shuffled(n, seed, after), of, "share")[part]
+    if n < of:
+        raise ValueError(f"share: {n} images cannot be divided between {of} clients.")
+    return np.array_split(_shuffled(n, seed, after), of)[part].astype(np.int64)
 
 
 def fraction_part(n: int, start: float, fraction: float, seed: int, after: Sequence[int] = ()) -> Indices:

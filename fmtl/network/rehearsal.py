@@ -136,12 +136,6 @@ class Rehearsal:
         arguments = ("site", "start", str(self.site_file(name)), *extra)
         return self._start(name, *arguments, environment=environment, within=within)
 
-    def start_all(self) -> None:
-        """Start the coordinator, then all sites."""
-        self.start_coordinator()
-        for entry in self.scenario.clients:
-            self.start_site(entry.name)
-
     def run(self, values: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Run to the end and return the result.
 

@@ -93,25 +93,6 @@ def apply_aggregate(
         parameters[:, block].addmm_(total, updates[:, block])
 
 
-def weighted_sum(rows_nd: Float32Array, weights_n: Float64Array, out_d: Float32Array) -> None:
-    """Write the weighted sum of the rows to `out_d`.
-
-    Args:
-        rows_nd: (N, D) float32, only read.
-        weights_n: (N,) float64.
-        out_d: (D,) float32, overwritten.
-
-    Raises:
-        ValueError: shapes, dtypes or weights that do not fit.
-    """
-    check_rows(rows_nd, "rows")
-    check_vector(out_d, rows_nd.shape[1], "out")
-    weights = _to_float32(check_coefficients(weights_n, (rows_nd.shape[0],), "weights"))
-    rows, out = as_tensor(rows_nd), as_tensor(out_d)
-    for block in _blocks(rows_nd.shape[1], None):
-        torch.mv(rows[:, block].T, weights, out=out[block])
-
-
 def mix_rows(parameters_nd: Float32Array, mixing_nn: Float64Array) -> None:
     """Replace the rows by W @ rows, in place; with 1/N everywhere this is FedAvg's mean for everybody.
 

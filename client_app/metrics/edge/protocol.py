@@ -8,7 +8,6 @@ Rounding = Literal["truncate", "round", "none"]
 
 STANDARD_THRESHOLDS = 99
 PASCAL_MAX_DISTANCE = 0.0075
-NYUD_MAX_DISTANCE = 0.011
 
 
 @dataclass(frozen=True)

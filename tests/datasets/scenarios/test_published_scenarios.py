@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 from fmtl_datasets.registry import selected_indices, share_indices
-from fmtl_datasets.scenarios.partition import REFERENCE_SCENARIOS, reference_partition
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, list_scenarios, load_scenario
 from fmtl_datasets.shared.conventions import DATASET_TASKS
 from fmtl_datasets.shared.source import Indices
+from reference_partition import REFERENCE_SCENARIOS, reference_partition
 
 from client_app.model.encoder import build_encoder, resolve_encoder
 
