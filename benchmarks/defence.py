@@ -30,7 +30,7 @@ from flwr.app import Context, Message
 from fmtl_datasets.scenarios.scenario import load_scenario
 
 from client_app.app import app as client_app
-from fmtl.in_process import InProcessGrid
+from fmtl.engine.inline import InlineGrid
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import UPDATES_RECORD, Instruction, Report, read_arrays, read_text, to_records
 from fmtl_strategies.contract.wire import decode_flat, encode_flat
@@ -117,7 +117,7 @@ class Trial:
         count = len(load_scenario(config.scenario).clients)
         nodes: list[dict[str, Any]] = [{"partition-id": i, "num-partitions": count} for i in range(count)]
         try:
-            result = run(InProcessGrid(self._answer, nodes, settings), config, parameters, folder)
+            result = run(InlineGrid(self._answer, nodes, settings), config, parameters, folder)
         except RunFailedError:  # an attack that stops the run has left its result.json, without scores
             result = json.loads((folder / "result.json").read_text())
         lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]

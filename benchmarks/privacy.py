@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from server_app.rounds import RunFailedError
 
 CLIENTS = 5
@@ -104,7 +104,7 @@ def _outcome(options: Options, strategy: str, noise: float | None, seed: int, fo
         "evaluate-every": options.rounds,
     }
     try:
-        result = run_in_process(values, out)
+        result = run(values, out)
     except RunFailedError:  # a run in which no model can be scored has failed, and has left its result.json
         result = json.loads((out / "result.json").read_text())
     scores = [task["value"] for client in result["clients"].values() for task in client["tasks"].values()]

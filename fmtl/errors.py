@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["RunError", "RunInterruptedError"]
+__all__ = ["RunError", "RunInterruptedError", "SettingError"]
+
+
+class SettingError(ValueError):
+    """A flag, file or folder given by the user that cannot be used; nothing has been started."""
 
 
 class RunError(RuntimeError):

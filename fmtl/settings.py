@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fmtl.errors import SettingError
 from fmtl_strategies.parameters import StrategyParameterError, parameter_text, parse_parameter_text, toml_value
 
 __all__ = [
@@ -30,10 +31,6 @@ ConfigValue = bool | int | float | str
 """Flower's run config knows these types only; tables are flattened to dotted keys."""
 RunConfig = dict[str, ConfigValue]
 PARAMETERS_KEY = "strategy-parameters"
-
-
-class SettingError(ValueError):
-    """A flag, file or folder given by the user that cannot be used; nothing has been started."""
 
 
 def read_settings(

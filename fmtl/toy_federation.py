@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, UserConfig
 
-from fmtl.in_process import InProcessGrid
+from fmtl.engine.inline import InlineGrid
 from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import ArraySpec, FloatArray, GroupLayout
 from fmtl_strategies.contract.messages import (
@@ -132,11 +132,11 @@ class ToyFederation:
             messages = strategy.configure_train(number, ArrayRecord(), ConfigRecord(), grid)
             strategy.aggregate_train(number, grid.send_and_receive(messages))
 
-    def grid(self) -> InProcessGrid:
+    def grid(self) -> InlineGrid:
         """Return a grid with one node for each client."""
         count = len(self.profiles)
         configs: list[UserConfig] = [{"partition-id": i, "num-partitions": count} for i in range(count)]
-        return InProcessGrid(self.answer, configs, {})
+        return InlineGrid(self.answer, configs, {})
 
     def answer(self, message: Message, context: Context) -> Message:
         """Answer one message as the client of the node's partition.

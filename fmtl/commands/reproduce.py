@@ -118,8 +118,9 @@ def _show(report: Report) -> None:
 
 
 def _run(work: Reproduction, wanted: tuple[str, ...], anew: tuple[str, ...], workers: int) -> None:
+    from fmtl.errors import RunError, RunInterruptedError
+    from fmtl.interruption import SignalWatch
     from fmtl.reproduce.perform import check, perform_all
-    from fmtl.simulation.errors import RunInterruptedError, SimulationError
 
     check(work)
     seeds = ", ".join(map(str, work.seeds))
@@ -127,14 +128,15 @@ def _run(work: Reproduction, wanted: tuple[str, ...], anew: tuple[str, ...], wor
     if work.shortened:
         typer.echo(work.shortened[0].upper() + work.shortened[1:] + ".")
     try:
-        report, completed = perform_all(work, wanted, anew, workers, typer.echo)
+        with SignalWatch() as signals, signals.listening():
+            report, completed = perform_all(work, wanted, anew, workers, typer.echo)
     except RunInterruptedError as interruption:
         typer.echo(
             "Interrupted; every process that had been started has been stopped. Give the same command again to go on.",
             err=True,
         )
         raise typer.Exit(128 + interruption.signal_number) from interruption
-    except SimulationError as error:
+    except RunError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     _show(report)

@@ -1,26 +1,26 @@
-"""``fmtl run``: one strategy over one scenario in Flower's simulation, from submission to verdict."""
+"""``fmtl run``: one strategy over one scenario, in parallel or inline, from its settings to its result."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from fmtl.settings import RunConfig
-    from fmtl.simulation import Launch
+    from fmtl.engine import Engine
 
-CpusPerClient = Annotated[
-    int, typer.Option(min=1, help="CPU cores of each client at work; sets how many work at once.")
+EngineFlag = Annotated[str | None, typer.Option("--engine", help="`ray` (in parallel) or `inline` (one process).")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Clients at work at once; as many as the CPUs allow.")]
+CpusPerClient = Annotated[int | None, typer.Option(min=1, help="CPU cores, and threads, of each client at work: 1.")]
+GpusPerClient = Annotated[float | None, typer.Option(min=0.0, help="Share of a GPU for each client at work: 0.")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="A Ray cluster that is already running (`auto`, host:port), not a private one.")
 ]
-GpusPerClient = Annotated[float, typer.Option(min=0.0, help="Share of a GPU for each client at work.")]
 
 
 def command(
-    app_dir: Annotated[
-        Path | None, typer.Argument(metavar="[APP_DIR]", help="Checkout to run; this one if left out.")
-    ] = None,
     *,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Run config keys from a file.")] = None,
     settings: Annotated[
@@ -33,145 +33,88 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/<strategy>-<scenario>-s<seed> if left out.")
     ] = None,
-    clients: Annotated[int | None, typer.Option(min=1, help="Number of clients, if not the scenario's.")] = None,
-    cpus_per_client: CpusPerClient = 1,
-    gpus_per_client: GpusPerClient = 0.0,
+    clients: Annotated[int | None, typer.Option(min=1, help="Take only the scenario's first clients.")] = None,
+    engine: EngineFlag = None,
+    workers: Workers = None,
+    cpus_per_client: CpusPerClient = None,
+    gpus_per_client: GpusPerClient = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Run a strategy over a scenario and wait for its end.
 
-    Exits with 0 when the run has completed, 1 when it failed, 2 for a wrong setting. Nothing that was started stays.
+    Exits with 0 when the run has completed, 1 when it failed, 2 for a wrong setting. All child processes are stopped on
+    exit.
     """
-    from fmtl.settings import app_config, merge, merge_all, parse_setting, read_config_file
-    from fmtl.simulation import Launch, Resources
+    from fmtl.settings import read_settings
 
-    app = find_app(app_dir)
     flags = {"strategy": strategy, "scenario": scenario, "num-server-rounds": rounds, "seed": seed}
-    sources = [] if config is None else [(read_config_file(config), f"--config {config}")]
-    sources.append((dict(parse_setting(text) for text in settings or []), "--set"))
-    sources.append(({key: value for key, value in flags.items() if value is not None}, "flag"))
-    values = merge_all(app_config(app), sources)
-    if is_own_code(app):
-        _refuse_unread(values, sources)
-    folder = _run_folder(out, values)
-    values = merge(values, {"out-dir": str(folder), "resume": False}, "flag")
-    amount = complete(values, app, clients)
-    launch_and_report(Launch(app, values, folder, Resources(amount, cpus_per_client, gpus_per_client)))
+    values = read_settings(config, settings or (), flags)
+    given = given_engine(engine, workers, cpus_per_client, gpus_per_client, ray_address)
+    run_and_report(values, _run_folder(out, values), make_engine(given), clients)
 
 
-def find_app(app_dir: Path | None) -> Path:
-    """Absolute path of the checkout to run: as given, else the one this command belongs to, else the current folder."""
-    if app_dir is not None:
-        return app_dir.expanduser().resolve()
-    own = Path(__file__).resolve().parents[2]
-    return own if (own / "pyproject.toml").is_file() else Path.cwd()
+def given_engine(
+    name: str | None, workers: int | None, cpus: int | None, gpus: float | None, address: str | None
+) -> dict[str, Any]:
+    """Return the fields of `Engine` that flags have set."""
+    fields = {"name": name, "workers": workers, "cpus_per_client": cpus, "gpus_per_client": gpus}
+    return {key: value for key, value in {**fields, "ray_address": address}.items() if value is not None}
 
 
-def complete(values: RunConfig, app: Path, clients: int | None) -> int:
-    """Make what the run config leaves open definite, and return the number of clients.
+def make_engine(fields: Mapping[str, Any]) -> Engine:
+    """Return the engine that a command uses: `ray`, unless a flag says otherwise."""
+    from fmtl.engine import Engine
 
-    Args:
-        values: run config, changed in place: a scenario file's path is made absolute (the server works in another
-            folder), and the server is told to wait for all clients before the first round.
-        app: the checkout that runs; a scenario's name is looked up there.
-        clients: number of clients, None for that of the scenario.
-
-    Raises:
-        ScenarioError: the scenario is unknown or has mistakes.
-        ValueError: a setting or a client's data is wrong, where the app is this checkout; others check for themselves.
-    """
-    scenario = str(values.get("scenario", ""))
-    is_path = "/" in scenario or scenario.endswith((".yaml", ".yml"))
-    if is_path:
-        values["scenario"] = scenario = str(Path(scenario).expanduser().absolute())
-    own_code = is_own_code(app)
-    if clients is None or own_code:
-        from fmtl_datasets.scenarios.scenario import load_scenario
-
-        in_app = app / "datasets" / "scenarios" / f"{scenario}.yaml"
-        entries = load_scenario(in_app if not is_path and in_app.is_file() else scenario).clients
-        clients = len(entries) if clients is None else clients
-        if own_code:
-            from fmtl.precheck import check_settings
-
-            check_settings(values, entries[:clients])
-    if values.get("min-clients") == 0:
-        values["min-clients"] = clients
-    return clients
+    return Engine(**{"name": "ray", **fields})
 
 
-def is_own_code(app: Path) -> bool:
-    """Whether the checkout to run is the one that this command belongs to; another has its own strategies."""
-    return app == Path(__file__).resolve().parents[2]
-
-
-def _refuse_unread(values: RunConfig, sources: list[tuple[RunConfig, str]]) -> None:
-    """Refuse parameters of strategies that the chosen one does not read, wherever the user has set them.
-
-    Raises:
-        SettingError: such a parameter.
-        StrategyParameterError: an impossible parameter of a strategy that wraps another.
-    """
-    from fmtl.simulation import SettingError
-    from fmtl_strategies.in_force import in_force
-    from fmtl_strategies.parameters import StrategyParameterError
-
-    read = in_force(str(values["strategy"]), values)
-    for given, source in sources:
-        try:
-            read.refuse(given)
-        except StrategyParameterError as error:
-            raise SettingError(f"{source}: {error}.") from error
-
-
-def launch_and_report(launch: Launch) -> None:
-    """Run, print progress, and exit as the run ended.
+def run_and_report(values: Mapping[str, Any], folder: Path, engine: Engine, clients: int | None) -> None:
+    """Run, print the log's lines, and exit as the run ended.
 
     Raises:
         typer.Exit: the run failed (1) or was interrupted (128 + signal).
     """
     import time
 
-    from fmtl.simulation import RunInterruptedError, SimulationError, simulate
+    from fmtl.engine.federated_run import LOG_FILE, run
+    from fmtl.errors import RunInterruptedError
+    from fmtl.interruption import SignalWatch
 
     started = time.monotonic()
-    resources = launch.resources
-    typer.echo(f"Running the app in {launch.app_dir} with {resources.clients} clients; run folder: {launch.out_dir}")
+    typer.echo(f"Run folder: {folder}")
     try:
-        simulate(launch, typer.echo)
+        with SignalWatch() as signals, signals.listening():
+            run(values, folder, engine, clients=clients, show=typer.echo)
     except RunInterruptedError as interruption:
-        typer.echo(f"{interruption} {_advice(launch)}".rstrip(), err=True)
+        resumable = (folder / "config.json").is_file()
+        advice = f" Resume with: fmtl resume {folder}" if resumable else ""
+        typer.echo(f"Interrupted; all processes stopped.{advice}", err=True)
         raise typer.Exit(128 + interruption.signal_number) from interruption
-    except SimulationError as error:
-        typer.echo(f"Error: {error}", err=True)
+    except RuntimeError as error:
+        typer.echo(f"Error: the run failed: {error}\nIts log: {folder / LOG_FILE}", err=True)
         raise typer.Exit(1) from error
-    typer.echo(f"Completed in {time.monotonic() - started:.0f} s; results: {launch.out_dir}")
+    typer.echo(f"Completed in {time.monotonic() - started:.0f} s; results: {folder}")
 
 
-def _advice(launch: Launch) -> str:
-    resumable = (launch.out_dir / "config.json").is_file()
-    return f"Go on with it later: fmtl resume {launch.out_dir}" if resumable else ""
-
-
-def _run_folder(out: Path | None, values: RunConfig) -> Path:
-    """Where the run is kept; a name of our own choice gets a number where it is taken, one that was given does not.
+def _run_folder(out: Path | None, values: Mapping[str, Any]) -> Path:
+    """Return where the run is kept; a name of our own choice gets a number where it is taken, a given one does not.
 
     Raises:
         SettingError: the given folder is in use.
     """
-    from fmtl.simulation import SettingError
+    from fmtl.errors import SettingError
 
     given = out if out is not None else values.get("out-dir") or None
     if given is not None:
         folder = Path(str(given)).expanduser().absolute()
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
             raise SettingError(
-                f"--out {folder} exists already; go on with that run with `fmtl resume {folder}`, or choose another "
-                f"folder with --out."
+                f"--out {folder} exists already; resume that run with `fmtl resume {folder}`, or choose another folder."
             )
         return folder
-    scenario = Path(str(values.get("scenario", "app"))).stem
-    strategy = str(values.get("strategy", "run")).rpartition(":")[2]
-    name = f"{strategy}-{scenario}-s{values.get('seed', 0)}"
+    scenario = Path(str(values["scenario"])).stem
+    strategy = str(values["strategy"]).rpartition(":")[2]
+    name = f"{strategy}-{scenario}-s{values['seed']}"
     base = Path.cwd() / "runs"
     numbered = (base / (name if number == 1 else f"{name}-{number}") for number in range(1, 100_000))
     return next(folder for folder in numbered if not folder.exists())

@@ -12,7 +12,11 @@ def command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The sweep, a TOML file; see docs/sweeps.md.")],
     *,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep; runs/<name of FILE> if left out.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at work at once; the cores are shared out among them.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Runs at once; the CPU cores are shared out among them.")] = 1,
+    gpus_per_client: Annotated[float, typer.Option(min=0.0, help="Share of a GPU for each run.")] = 0.0,
+    ray_address: Annotated[
+        str | None, typer.Option(help="A Ray cluster that is already running; a private one if left out.")
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL", help="Do only these runs ('*' matches any text); may be repeated."),
@@ -32,9 +36,10 @@ def command(
 
     from rich.text import Text
 
-    from fmtl.simulation.errors import RunInterruptedError, SimulationError
+    from fmtl.errors import RunError, RunInterruptedError
+    from fmtl.interruption import SignalWatch
     from fmtl.sweep.file import read_sweep
-    from fmtl.sweep.perform import Selection, perform, planned
+    from fmtl.sweep.perform import Selection, perform, planned, sweep_engine
     from fmtl.sweep.summary import failures, to_table
     from fmtl.tables import console
 
@@ -46,7 +51,9 @@ def command(
         return
     typer.echo(f"Sweep {file} over scenario {sweep.scenario.name}, {sweep.rounds} rounds; folder: {sweep.out}")
     try:
-        verdict = perform(sweep, selection, jobs, typer.echo)
+        engine = sweep_engine(workers, gpus_per_client, ray_address)
+        with SignalWatch() as signals, signals.listening():
+            verdict = perform(sweep, selection, engine, typer.echo)
     except RunInterruptedError as interruption:
         typer.echo(
             "The sweep was interrupted; every process it had started has been stopped. "
@@ -54,7 +61,7 @@ def command(
             err=True,
         )
         raise typer.Exit(128 + interruption.signal_number) from interruption
-    except SimulationError as error:
+    except RunError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     screen = console()

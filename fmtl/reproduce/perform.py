@@ -11,7 +11,7 @@ from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import TableError
 from fmtl.sweep.file import check_runs
-from fmtl.sweep.perform import Selection, perform
+from fmtl.sweep.perform import Selection, perform, sweep_engine
 
 __all__ = ["check", "choose_device", "perform_all"]
 
@@ -50,7 +50,7 @@ def perform_all(
 
     Raises:
         SweepError: a folder holds something else than its run.
-        SimulationError: another process works on the folder.
+        RunError: another process works on the folder.
         RunInterruptedError: a signal asked for the end.
     """
     wanted = {work.table.runs_of(method) for method in methods}
@@ -62,7 +62,8 @@ def perform_all(
         if not labels:
             continue
         show(f"Scenario {sweep.scenario.name}, folder {sweep.out}")
-        verdict = perform(sweep, Selection(labels, [label for label in labels if label in anew]), workers, show)
+        selection = Selection(labels, [label for label in labels if label in anew])
+        verdict = perform(sweep, selection, sweep_engine(workers), show)
         completed = completed and verdict.completed
         for row in verdict.rows:
             reasons |= {f"{scenario}/{entry.job.name}": entry.reason for entry in row.entries if entry.reason}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fmtl.simulation.interruption import exclusive
+from fmtl.engine.options import Engine
+from fmtl.engine.ray_cluster import machine_cpus
+from fmtl.locks import exclusive
 from fmtl.sweep.file import Sweep
 from fmtl.sweep.plan import Job, State, chosen, clear, jobs_of, keep_scenario, reason_of, state_of, states_of
-from fmtl.sweep.pool import Outcome, do_all
 from fmtl.sweep.row import Row
 from fmtl.sweep.summary import change_against_local, signed, summarise, write_summary
+from fmtl.sweep.tasks import Outcome, do_all
 
-__all__ = ["Selection", "Verdict", "perform", "planned"]
+__all__ = ["Selection", "Verdict", "perform", "planned", "sweep_engine"]
 
 Show = Callable[[str], None]
 
@@ -47,6 +50,20 @@ class Verdict:
     completed: bool
 
 
+def sweep_engine(workers: int, gpus_per_client: float = 0.0, ray_address: str | None = None) -> Engine:
+    """Return the engine of a sweep: each run is one worker's, in which its clients are at work one after another.
+
+    Args:
+        workers: how many runs at once; the CPU cores are shared out among them, unless the environment variable
+            OMP_NUM_THREADS says how many threads each has.
+        gpus_per_client: share of a GPU for each run.
+        ray_address: of a cluster that is already running; None for a private one.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(given) if given.isdigit() and int(given) > 0 else max(1, machine_cpus() // workers)
+    return Engine("ray", workers, min(threads, machine_cpus()), gpus_per_client, ray_address)
+
+
 def planned(sweep: Sweep, selection: Selection) -> dict[Job, State]:
     """The wanted runs in the order of work, with how far each is.
 
@@ -64,18 +81,18 @@ def _wanted(sweep: Sweep, selection: Selection) -> tuple[tuple[Job, ...], tuple[
     return wanted, chosen(wanted, selection.again, "--again")
 
 
-def perform(sweep: Sweep, selection: Selection, processes: int, show: Show) -> Verdict:
+def perform(sweep: Sweep, selection: Selection, engine: Engine, show: Show) -> Verdict:
     """Do all wanted runs that are not done, and compare all results of the sweep.
 
     Args:
         sweep: the sweep.
         selection: which runs.
-        processes: how many runs at once.
+        engine: how many runs at once (`workers`), what each gets, and on which Ray cluster; see `sweep_engine`.
         show: prints a line.
 
     Raises:
         SweepError: the folder cannot be used for this sweep; nothing has been started or removed.
-        SimulationError: another sweep works on the folder.
+        RunError: another sweep works on the folder.
         RunInterruptedError: a signal asked for the end.
     """
     with exclusive(sweep.out):
@@ -87,9 +104,9 @@ def perform(sweep: Sweep, selection: Selection, processes: int, show: Show) -> V
         for job in left:
             if states[job] == "to do":
                 clear(job)
-        progress = _Progress(jobs, len(left), processes, show)
+        progress = _Progress(jobs, len(left), show)
         progress.begin({job: states[job] for job in wanted})
-        do_all(left, processes, progress.ended)
+        do_all(left, engine, progress.ended)
         rows, comparison = summarise(sweep, progress.reasons)
         report = write_summary(sweep, rows, comparison)
         return Verdict(rows, report, all(state_of(job) == "done" for job in wanted))
@@ -99,7 +116,6 @@ def perform(sweep: Sweep, selection: Selection, processes: int, show: Show) -> V
 class _Progress:
     jobs: Sequence[Job]
     total: int
-    processes: int
     show: Show
     reasons: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+from fmtl.engine.federated_run import LAUNCH_FILE, LOG_FILE
 from fmtl.settings import RunConfig
 from fmtl.sweep.file import Sweep, SweepError
 from fmtl_strategies.contract.files import write_json
@@ -20,11 +21,10 @@ __all__ = ["Job", "State", "chosen", "clear", "jobs_of", "keep_scenario", "reaso
 
 State = Literal["done", "failed", "unfinished", "to do"]
 
-LOG_FILE = "log.txt"
 SCENARIO_FILE = "scenario.json"
 _OWN_FILES = frozenset(
     {
-        *(LOG_FILE, "lock", "history.jsonl", "progress.jsonl", "tensorboard", "checkpoints", "clients"),
+        *(LAUNCH_FILE, LOG_FILE, "lock", "history.jsonl", "progress.jsonl", "tensorboard", "checkpoints", "clients"),
         *("config.json", "result.json", "unified.safetensors"),
     }
 )

@@ -21,6 +21,7 @@ NumberFormat = Literal["float32", "bfloat16"]
 
 _WIRE_DTYPE: dict[str, np.dtype[np.generic]] = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
 _SHOWN_HEADER_BYTES = 120
+_COMPARED_BLOCK = 65_536
 
 
 class WireError(ValueError):
@@ -34,7 +35,36 @@ def encode_flat(flat: FloatArray, number_format: NumberFormat) -> Array:
         flat: (D,) float32.
         number_format: `float32` (exact, 4 bytes a value) or `bfloat16` (round to nearest even, 2 bytes a value).
     """
-    return Array(to_bits(flat, number_format))
+    bits = to_bits(flat, number_format)
+    # `Array(ndarray)` copies the values three times; they are many.
+    content = b"".join([_header(bits.size, bits.dtype), memoryview(bits).cast("B")])
+    return Array(bits.dtype.name, bits.shape, "numpy.ndarray", content)
+
+
+class RowEncoder:
+    """Encodes the rows of one round's messages as float32; rows with the same bits one after another share an array.
+
+    Under every method with a common model all clients receive the same: it is copied once, and a carrier that knows
+    arrays by their identity (`fmtl.engine.ray_grid`) moves it once.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[FloatArray, Array]] = {}
+
+    def encode(self, flat: FloatArray) -> Array:
+        """Return `encode_flat(flat, "float32")`; `flat`, (D,) float32, must not change while this encoder is used."""
+        last = self._last.get(flat.size)
+        if last is not None and _same_bits(last[0], flat):
+            return last[1]
+        array = encode_flat(flat, "float32")
+        self._last[flat.size] = (flat, array)
+        return array
+
+
+def _same_bits(one: FloatArray, other: FloatArray) -> bool:
+    bits, others = one.view(np.uint32), other.view(np.uint32)
+    blocks = range(0, bits.size, _COMPARED_BLOCK)
+    return all(np.array_equal(bits[i : i + _COMPARED_BLOCK], others[i : i + _COMPARED_BLOCK]) for i in blocks)
 
 
 def to_bits(flat: FloatArray, number_format: NumberFormat) -> npt.NDArray[np.generic]:
@@ -102,10 +132,11 @@ def _checked_values(array: Array, size: int, dtype: np.dtype[np.generic]) -> npt
     if tuple(array.shape) != (size,):
         raise WireError(f"shape is {_short(tuple(array.shape))}, expected ({size},)")
     header = _header(size, dtype)
-    if not array.data.startswith(npy_format.MAGIC_PREFIX):
-        raise WireError(f"bytes are not an array in npy format: they begin with {array.data[:16]!r}")
-    if not array.data.startswith(header):
-        said = array.data[len(npy_format.MAGIC_PREFIX) : _SHOWN_HEADER_BYTES].decode("latin-1").strip()
+    start = bytes(array.data[: max(len(header), _SHOWN_HEADER_BYTES)])
+    if not start.startswith(npy_format.MAGIC_PREFIX):
+        raise WireError(f"bytes are not an array in npy format: they begin with {start[:16]!r}")
+    if not start.startswith(header):
+        said = start[len(npy_format.MAGIC_PREFIX) : _SHOWN_HEADER_BYTES].decode("latin-1").strip()
         raise WireError(f"header says {said!r}; expected {dtype.name}, shape ({size},)")
     if len(array.data) - len(header) != size * dtype.itemsize:
         raise WireError(f"holds {len(array.data) - len(header)} bytes of values, expected {size * dtype.itemsize}")

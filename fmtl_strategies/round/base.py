@@ -28,7 +28,7 @@ from fmtl_strategies.contract.messages import ANCHORS_RECORD, PARAMETERS_RECORD,
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.contract.settings import LocalSettings
-from fmtl_strategies.contract.wire import NumberFormat, encode_flat
+from fmtl_strategies.contract.wire import NumberFormat, RowEncoder
 from fmtl_strategies.flower_compat import log
 from fmtl_strategies.parameters import Origin, StrategyParameters, value_origins
 from fmtl_strategies.round.admission import Expected, RejectedReplyError, admit_report, admit_updates
@@ -282,6 +282,7 @@ class PersonalizedStrategy(Strategy):
                 self.record.set_aside[f"node {node}"] = reason
         messages = []
         self._pending = []
+        encoder = RowEncoder()
         present = self.roster.present(alive)
         self.present = tuple(client for client, _ in present)
         for client, node in present:
@@ -298,17 +299,17 @@ class PersonalizedStrategy(Strategy):
             )
             rows = {group: self.store.parameters(RowKey(client, group)) for group in groups}
             anchors = {**({} if self.overwrites else rows), **self.anchors(profile, server_round)}
-            arrays = {PARAMETERS_RECORD: self._encoded(rows if self.overwrites else {})}
+            arrays = {PARAMETERS_RECORD: self._encoded(rows if self.overwrites else {}, encoder)}
             if anchors:
-                arrays[ANCHORS_RECORD] = self._encoded(anchors)
+                arrays[ANCHORS_RECORD] = self._encoded(anchors, encoder)
             body = to_records(text, **arrays)
             message = Message(body, node, message_type, ttl=self.settings.timeout_seconds, group_id=str(server_round))
             messages.append(message)
             self._pending.append(_Pending(client, message.metadata, text.rule))
         return messages
 
-    def _encoded(self, vectors: Mapping[str, FloatArray]) -> dict[str, Array]:
-        encoded = {group: encode_flat(vector, "float32") for group, vector in vectors.items()}
+    def _encoded(self, vectors: Mapping[str, FloatArray], encoder: RowEncoder) -> dict[str, Array]:
+        encoded = {group: encoder.encode(vector) for group, vector in vectors.items()}
         self.record.bytes_down += sum(len(array.data) for array in encoded.values())
         return encoded
 

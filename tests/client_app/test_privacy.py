@@ -25,7 +25,7 @@ from client_app.privacy import (
     write_account,
 )
 from client_app.training.errors import PrivacyError
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from fmtl_strategies.contract.layout import ArraySpec, GroupLayout
 
 SCENARIO = """
@@ -137,7 +137,7 @@ def _run(folder: Path, limit: str, strategy: str, rounds: int = 2) -> dict[str, 
     scenario = folder / "private.yaml"
     scenario.write_text(SCENARIO.replace("LIMIT", limit), encoding="utf-8")
     values = {"strategy": strategy, "scenario": str(scenario), "num-server-rounds": rounds, "quorum": 0.1}
-    return run_in_process(values, folder / "run")
+    return run(values, folder / "run")
 
 
 @pytest.mark.parametrize("strategy", ["fedhca2", "feddea", "m-fed"])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,19 @@ from run_folders import RunFolder as WrittenRun
 from run_folders import Values
 from typer.testing import CliRunner
 
-from fmtl import local_run
 from fmtl.commands import sweep as sweep_command
-from fmtl.simulation import RunInterruptedError
-from fmtl.simulation.interruption import exclusive
-from fmtl.sweep import perform, pool, worker
+from fmtl.engine import Engine
+from fmtl.errors import RunInterruptedError
+from fmtl.interruption import SignalWatch
+from fmtl.locks import exclusive
+from fmtl.sweep import perform, tasks
 from fmtl.sweep.file import SweepError, read_sweep
+from fmtl.sweep.perform import sweep_engine
 from fmtl.sweep.plan import Job, clear, jobs_of, keep_scenario, state_of
-from fmtl.sweep.pool import Outcome, do_all
+from fmtl.sweep.tasks import Outcome, do_all
 from server_app.config import effective_config, parse_run_config
 from server_app.rounds import RunFailedError
+from tests.support import sweep_tasks
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/support/tiny.yaml"
@@ -212,64 +213,39 @@ class TestPlan:
         keep_scenario(after, [])
 
 
-FAKE_WORKER = """
-import json, os, signal, sys, time
-print("said at the start", flush=True)
-for line in iter(sys.stdin.readline, ""):
-    name = os.path.basename(os.path.dirname(json.loads(line)["folder"]))
-    if name == "dies":
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60 if name == "sleeps" else 0)
-    outcome = {"status": "completed", "reason": None, "seconds": float(os.environ["OMP_NUM_THREADS"])}
-    print("\\x1e" + json.dumps(outcome), flush=True)
-"""
-
-
 def fake_jobs(*labels: str) -> list[Job]:
     return [Job(label, seed, Path.cwd() / label / f"seed-{seed}", {}) for seed, label in enumerate(labels)]
 
 
-def children() -> list[str]:
-    found = subprocess.run(["ps", "-A", "-o", "ppid=,args="], capture_output=True, text=True, check=True).stdout
-    return [line for line in found.splitlines() if line.split()[0] == str(os.getpid()) and "said at the start" in line]
+def outcomes_of(*labels: str, workers: int = 1) -> list[Outcome]:
+    """How runs end that do what their label says (`tests.support.sweep_tasks`)."""
+    outcomes: list[Outcome] = []
+    do_all(fake_jobs(*labels), sweep_engine(workers), outcomes.append, sweep_tasks.do)
+    return outcomes
 
 
-@pytest.fixture
-def fake_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_PROGRAM", FAKE_WORKER)
-
-
-@pytest.mark.usefixtures("fake_worker")
-class TestPool:
-    @pytest.mark.parametrize("processes", [1, 3])
-    def test_worker_that_dies_costs_its_own_run_only(self, processes: int) -> None:
-        jobs = fake_jobs("a", "dies", "b", "dies", "c")
-        outcomes: list[Outcome] = []
-        do_all(jobs, processes, outcomes.append)
-        assert sorted(outcome.job.name for outcome in outcomes) == sorted(job.name for job in jobs)
-        for outcome in outcomes:
-            assert outcome.status == ("broken" if outcome.job.label == "dies" else "completed")
-            if outcome.reason is not None:
-                assert "SIGKILL" in outcome.reason
-                assert "said at the start" in outcome.reason
-        assert children() == []
+@pytest.mark.process
+class TestTasks:
+    def test_worker_that_dies_costs_its_own_run_only(self) -> None:
+        outcomes = outcomes_of("a", "dies", "b", "dies", "c", workers=2)
+        assert sorted(outcome.job.label for outcome in outcomes) == ["a", "b", "c", "dies", "dies"]
+        assert {outcome.job.label: outcome.status for outcome in outcomes} == {
+            **dict.fromkeys("abc", "completed"),
+            "dies": "broken",
+        }
 
     def test_cores_are_shared_out_unless_threads_were_chosen(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        threads: list[float] = []
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)), raising=False)
-        for given in ("", "5"):
-            monkeypatch.setenv("OMP_NUM_THREADS", given)
-            do_all(fake_jobs("a"), 2, lambda outcome: threads.append(outcome.seconds))
-        assert threads == [3.0, 5.0]
+        monkeypatch.setenv("OMP_NUM_THREADS", "")
+        assert sweep_engine(2).cpus_per_client == 3
+        monkeypatch.setenv("OMP_NUM_THREADS", "5")
+        assert sweep_engine(2).cpus_per_client == 5
 
-    def test_signal_ends_all_workers(self) -> None:
-        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    def test_signal_ends_the_sweep(self) -> None:
+        timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
-        started = time.monotonic()
-        with pytest.raises(RunInterruptedError):
-            do_all(fake_jobs("sleeps", "sleeps", "a"), 2, lambda outcome: None)
-        assert time.monotonic() - started < 30
-        assert children() == []
+        with pytest.raises(RunInterruptedError), SignalWatch() as signals, signals.listening():
+            outcomes_of("sleeps", "sleeps", "a")
 
 
 class TestWorker:
@@ -286,21 +262,20 @@ class TestWorker:
     ) -> None:
         asked: list[bool] = []
 
-        def run(values: Mapping[str, Any], folder: Path) -> None:
+        def run(values: Mapping[str, Any], folder: Path, engine: Engine) -> None:
             asked.append(values["resume"])
             os.write(1, b"from a library\n")
             if error is not None:
                 raise error
 
-        monkeypatch.setattr(local_run, "run_in_process", run)
+        monkeypatch.setattr(tasks, "run", run)
         folder = Path.cwd() / "run"
-        outcome = worker._do({}, folder)
-        assert (outcome["status"], outcome["reason"]) == (status, reason)
+        assert tasks.do_run({}, folder, 1) == (status, reason)
         log = (folder / "log.txt").read_text()
         assert "from a library" in log
         assert ("Traceback" in log) == (status == "broken")
         (folder / "config.json").touch()
-        worker._do({}, folder)
+        tasks.do_run({}, folder, 1)
         assert asked == [False, True]
 
 
@@ -310,7 +285,7 @@ def finishing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, Any]], 
     done: list[str] = []
 
     def use(results: Mapping[str, Any]) -> list[str]:
-        def do(jobs: Sequence[Job], processes: int, ended: Callable[[Outcome], None]) -> None:
+        def do(jobs: Sequence[Job], engine: Engine, ended: Callable[[Outcome], None]) -> None:
             for job in jobs:
                 result = results.get(job.name, results.get(job.label, 1.0))
                 reason = result if isinstance(result, str) else None

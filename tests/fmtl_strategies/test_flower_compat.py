@@ -17,7 +17,7 @@ from flwr.proto.message_pb2 import Metadata, ObjectTree, PullObjectRequest
 from flwr.proto.runtime_pb2 import PullAppMessagesResponse
 from flwr.superlink.grid.http_grid import HttpGrid
 
-from fmtl.in_process import InProcessGrid
+from fmtl.engine.inline import InlineGrid
 from fmtl_strategies.flower_compat import (
     ErrorCode,
     NodeInfo,
@@ -108,7 +108,7 @@ def test_the_connection_of_a_networked_grid_is_found() -> None:
 
 
 def test_a_grid_in_this_process_is_not_networked() -> None:
-    assert not is_networked(InProcessGrid(lambda message, context: message, [], {}))
+    assert not is_networked(InlineGrid(lambda message, context: message, [], {}))
 
 
 def test_a_hook_sees_the_list_of_replies_and_each_piece_and_may_refuse_one() -> None:

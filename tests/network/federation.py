@@ -39,8 +39,8 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 _IN_PROCESS = """
 import json, sys
 from pathlib import Path
-from fmtl.local_run import run_in_process
-run_in_process(json.loads(sys.argv[1]), Path(sys.argv[2]))
+from fmtl.engine import run
+run(json.loads(sys.argv[1]), Path(sys.argv[2]))
 """
 
 

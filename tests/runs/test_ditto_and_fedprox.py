@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from server_app.run_folder import RunFolder
 
 SCENARIO = Path(__file__).parents[1] / "support/tiny.yaml"
@@ -32,7 +32,7 @@ def outcome(strategy: str, **parameters: Any) -> tuple[Arrays, Arrays, Arrays, A
     }
     with TemporaryDirectory() as place:
         folder = Path(place) / "run"
-        result = run_in_process(values, folder)
+        result = run(values, folder)
         checkpoint = RunFolder(folder).newest_checkpoint()
         assert checkpoint is not None
         server = {name: np.array(array) for name, array in checkpoint.arrays.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from fmtl_strategies.registry import strategy_names
 from server_app import rounds
 from server_app.run_folder import RunFolder
@@ -56,7 +56,7 @@ def cut_after_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_rounds_run_and_a_run_cut_between_them_ends_the_same(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run_in_process(values(name), tmp_path / "whole")
+    whole = run(values(name), tmp_path / "whole")
     assert whole["status"] == "completed"
     scored = [task for client in whole["clients"].values() for task in client["tasks"].values()]
     assert len(scored) == 4
@@ -65,8 +65,8 @@ def test_two_rounds_run_and_a_run_cut_between_them_ends_the_same(
     with monkeypatch.context() as patched:
         cut_after_first_round(patched)
         with pytest.raises(CutOffError):
-            run_in_process(values(name), tmp_path / "cut")
-    resumed = run_in_process(values(name, resume=True), tmp_path / "cut")
+            run(values(name), tmp_path / "cut")
+    resumed = run(values(name, resume=True), tmp_path / "cut")
 
     one, other = arrays(tmp_path / "whole"), arrays(tmp_path / "cut")
     assert one.keys() == other.keys()

@@ -22,7 +22,7 @@ ROUNDS = 3
 _SCRIPT = """
 import os, re, signal, sys
 from pathlib import Path
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 folder, scenario, resume, moment = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "resume", sys.argv[5]
 def die_at_the_moment(event, arguments):
     if event in ("open", "os.mkdir", "os.rename") and any(re.search(moment, str(part)) for part in arguments):
@@ -31,7 +31,7 @@ if moment:
     sys.addaudithook(die_at_the_moment)
 values = {"strategy": "fedhca2", "scenario": scenario, "num-server-rounds": int(sys.argv[4]), "resume": resume,
           "warmup-epochs": 0, "encoder-learning-rate": 1e-3, "decoder-learning-rate": 1e-3}
-run_in_process(values, folder)
+run(values, folder)
 """
 
 

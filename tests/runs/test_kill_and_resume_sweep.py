@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from fmtl.sweep.file import Sweep, read_sweep
 from fmtl.sweep.plan import jobs_of, state_of
 from server_app.run_folder import RunFolder
@@ -89,7 +89,7 @@ def test_sweep_killed_and_started_again_ends_with_the_bits_of_runs_left_alone(tm
     torch.set_num_threads(1)
     try:
         for job in (local, fedavg):
-            alone = run_in_process(job.values, tmp_path / "alone" / job.label)
+            alone = run(job.values, tmp_path / "alone" / job.label)
             assert alone["clients"] == results(sweep)[job.name]
     finally:
         torch.set_num_threads(threads)

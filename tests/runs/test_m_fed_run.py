@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from server_app.run_folder import RunFolder
 
 SCENARIO = """
@@ -36,7 +36,7 @@ def rows(tmp_path: Path, name: str, **changes: Any) -> dict[str, np.ndarray]:
         "m-fed.form": "decoupled",
         **changes,
     }
-    assert run_in_process(values, tmp_path / name)["status"] == "completed"
+    assert run(values, tmp_path / name)["status"] == "completed"
     checkpoint = RunFolder(tmp_path / name).newest_checkpoint()
     assert checkpoint is not None
     prefix = "parameters/"

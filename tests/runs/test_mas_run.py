@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 
 SCENARIO = Path(__file__).parents[1] / "support/tiny.yaml"
 
@@ -21,7 +21,7 @@ def test_affinities_of_real_training_split_the_tasks_in_the_second_round(tmp_pat
         "encoder-learning-rate": 1e-2,
         "decoder-learning-rate": 1e-2,
     }
-    run_in_process(values, tmp_path / "run")
+    run(values, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run/history.jsonl").read_text().splitlines()]
     merged, split = (line["diagnostics"] for line in lines if not line["final"])
     assert not any(name.startswith(("affinity/", "split")) for name in merged)

@@ -24,7 +24,7 @@ from tiny_data import SIDE, limited, shrunk, write_all, write_nyud, write_scenar
 
 from client_app.round import participant
 from client_app.round.local_model import PreparedModel
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from fmtl_strategies.registry import strategy_names
 
 SCENARIOS = {name: scenario for name in list_scenarios() if (scenario := load_scenario(name)).data_needs}
@@ -104,7 +104,7 @@ def test_a_round_runs_from_the_first_message_to_the_scores(
 ) -> None:
     folder = quick / f"{name}-{strategy}"
     values = {"strategy": strategy, "scenario": str(scenarios[name]), "num-server-rounds": 1}
-    result = run_in_process(values, folder)
+    result = run(values, folder)
     check_run(folder, result, load_scenario(name))
     assert (result["bytes_up"] > 0) == (strategy != "local")
     shutil.rmtree(folder)
@@ -121,7 +121,7 @@ def test_every_package_of_nyud_runs_although_its_images_are_larger_than_the_imag
     clients = tuple(client.model_copy(update={"contact_sheet": 1}) for client in small.clients)
     path = write_scenario(small.model_copy(update={"clients": clients}), tmp_path / "larger.yaml")
     folder = quick / f"nyud-{variant}"
-    result = run_in_process({"strategy": "fedavg", "scenario": str(path), "num-server-rounds": 2}, folder)
+    result = run({"strategy": "fedavg", "scenario": str(path), "num-server-rounds": 2}, folder)
     check_run(folder, result, small)
     assert len(list(folder.rglob("predictions.png"))) == len(clients)
 
@@ -136,6 +136,6 @@ def test_a_round_runs_on_a_few_real_images(name: str, quick: Path, monkeypatch: 
     few = limited(scenario, images=2)
     path = write_scenario(few, quick / f"{name}-real.yaml")
     folder = quick / f"{name}-real"
-    result = run_in_process({"strategy": "fedavg", "scenario": str(path), "num-server-rounds": 1}, folder)
+    result = run({"strategy": "fedavg", "scenario": str(path), "num-server-rounds": 1}, folder)
     check_run(folder, result, few)
     assert all("missing" in client["weights"] for client in result["clients"].values())

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from client_app.round.local_data import local_data
 from client_app.round.local_model import prepare_model
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 
 SCENARIO = Path(__file__).parents[1] / "support/tiny.yaml"
 
@@ -25,7 +25,7 @@ def test_the_unified_model_loads_into_every_clients_model(tmp_path: Path) -> Non
         "num-server-rounds": 1,
         "warmup-epochs": 0,
     }
-    result = run_in_process(values, tmp_path / "run")
+    result = run(values, tmp_path / "run")
     assert result["status"] == "completed"
     assert result["strategy_parameters"]["fedadam.server-learning-rate"] == 1e-3
     arrays = load_file(tmp_path / "run/unified.safetensors")

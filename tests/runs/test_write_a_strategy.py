@@ -66,7 +66,7 @@ def command_with(words: str) -> str:
 
 
 def test_page_has_a_strategy_of_about_fifty_lines() -> None:
-    assert sorted(FILES) == ["in_process.py", "like_minded.py", "test_like_minded.py"]
+    assert sorted(FILES) == ["in_one_process.py", "like_minded.py", "test_like_minded.py"]
     assert len(FILES["like_minded.py"].splitlines()) <= 55
     assert len(COMMANDS) == 4
 
@@ -83,7 +83,7 @@ def test_its_parameters_are_printed(folder: Path, programs: Path) -> None:
 
 
 def test_it_runs_in_process_and_is_compared(folder: Path, programs: Path) -> None:
-    printed = run(command_with("in_process.py"), folder, programs)
+    printed = run(command_with("in_one_process.py"), folder, programs)
     assert "completed {'sharpness': 2.0, 'pull': 0.01}" in printed
     assert "completed {}" in printed
     report = (folder / "runs/comparison/comparison.md").read_text()

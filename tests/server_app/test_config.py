@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from fmtl_strategies.parameters import StrategyParameterError
 from server_app.config import RunConfigError
 
@@ -28,5 +28,5 @@ def test_a_setting_that_is_no_finite_number_is_refused_by_name(
 ) -> None:
     values = {"strategy": "fedhca2", "scenario": str(SCENARIO), key: value}
     with pytest.raises(error, match=f"{key}.*finite"):
-        run_in_process(values, tmp_path / "run")
+        run(values, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from fmtl.sweep.file import SweepError, read_sweep
 from fmtl.sweep.plan import jobs_of, state_of, states_of
 from fmtl_strategies.registry import strategy_source
@@ -80,16 +80,16 @@ def edit(module: Path) -> None:
 def test_run_of_an_edited_strategy_is_not_resumed(tmp_path: Path) -> None:
     folder, module = tmp_path / "run", tmp_path / "outside_shrink.py"
     before = module.read_bytes()
-    result = run_in_process(values(), folder)
+    result = run(values(), folder)
     source = json.loads((folder / "config.json").read_text())["strategy_source"]
     assert source == {"file": "outside_shrink.py", "sha256": hashlib.sha256(before).hexdigest()}
     (folder / "result.json").unlink()
     edit(module)
     with pytest.raises(RunFolderError, match=r"code of outside_shrink:Shrink is not .* outside_shrink\.py had sha256"):
-        run_in_process(values(resume=True), folder)
+        run(values(resume=True), folder)
     module.write_bytes(before)
     del sys.modules["outside_shrink"]
-    assert run_in_process(values(resume=True), folder)["clients"] == result["clients"]
+    assert run(values(resume=True), folder)["clients"] == result["clients"]
 
 
 def test_finished_run_of_an_edited_strategy_is_not_taken_for_the_new_code(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_finished_run_of_an_edited_strategy_is_not_taken_for_the_new_code(tmp_pa
     line = f'[[runs]]\nstrategy = "{NAME}"\nlabel = "mine"\n'
     file.write_text(f'scenario = "{SCENARIO}"\nrounds = 1\nseeds = [0]\n{line}')
     (job,) = jobs_of(read_sweep(file, tmp_path / "out"))
-    run_in_process(job.values, job.folder)
+    run(job.values, job.folder)
     assert state_of(job) == "done"
     edit(tmp_path / "outside_shrink.py")
     with pytest.raises(SweepError, match=r"holds a run of other code: .* with --out, or .* --again mine"):
@@ -115,13 +115,13 @@ def test_file_edited_while_its_code_is_loaded_is_recorded_as_it_was_loaded(tmp_p
 def test_run_records_effective_parameters_and_resumes_only_with_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     text = "strength = 0.25"
-    result = run_in_process(values(**{"strategy-parameters": text}), folder)
+    result = run(values(**{"strategy-parameters": text}), folder)
     assert (result["status"], result["strategy"]) == ("completed", NAME)
     assert result["strategy_parameters"] == {"strength": 0.25, "form": "plain"}
     recorded = json.loads((folder / "config.json").read_text())["run_config"]
     assert recorded["strategy-parameters"] == '"strength" = 0.25, "form" = "plain"'
     (folder / "result.json").unlink()
     with pytest.raises(RunFolderError, match=r"strategy-parameters = '\"strength\" = 0.5.*started with .* = 0\.25"):
-        run_in_process(values(resume=True), folder)
-    resumed = run_in_process({**recorded, "resume": True}, folder)
+        run(values(resume=True), folder)
+    resumed = run({**recorded, "resume": True}, folder)
     assert resumed["clients"] == result["clients"]

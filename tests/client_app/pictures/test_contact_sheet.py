@@ -12,7 +12,7 @@ from PIL import Image
 
 from client_app.pictures.detections import Detections
 from client_app.pictures.prediction_labels import SHOWN_SCORE, as_labels
-from fmtl.local_run import run_in_process
+from fmtl.engine import run
 from fmtl.report.comparison import compare_runs
 from fmtl.report.markdown import markdown_report
 from fmtl.report.run_reader import read_run
@@ -73,7 +73,7 @@ def test_picture_stays_in_the_clients_folder_and_the_report_shows_it(tmp_path: P
     scenario.write_text(SCENARIO, encoding="utf-8")
     folder = tmp_path / "run one"
     values = {"strategy": "local", "scenario": str(scenario), "num-server-rounds": 1}
-    run_in_process(values, folder)
+    run(values, folder)
     pictures = list(folder.rglob("*.png"))
     assert [picture.parent.name for picture in pictures] == ["drawing"]
     with Image.open(pictures[0]) as picture:

@@ -13,7 +13,7 @@ from flwr.app import Context, Message
 from safetensors.numpy import load_file
 from toy_federation import settings
 
-from fmtl.in_process import InProcessGrid
+from fmtl.engine.inline import InlineGrid
 from fmtl_strategies.contract.groups import group_of, relative_name
 from fmtl_strategies.contract.layout import ArraySpec, GroupLayout
 from fmtl_strategies.contract.messages import (
@@ -113,7 +113,7 @@ def test_strategy_reproduces_the_authors_rounds(layout: str) -> None:
     replay = _Replay([load_file(GOLDEN / layout / f"round{r}.safetensors") for r in range(4)])
     strategy = FedHCA2(settings(rounds=4), FedHCA2Parameters())
     count = len(replay.profiles)
-    grid = InProcessGrid(replay.answer, [{"partition-id": i, "num-partitions": count} for i in range(count)], {})
+    grid = InlineGrid(replay.answer, [{"partition-id": i, "num-partitions": count} for i in range(count)], {})
     strategy.enrol(grid)
     # The recorded clients start from different parameters; enrolment gives them equal ones.
     for index, profile in enumerate(replay.profiles):
