@@ -107,8 +107,7 @@ class Account:
         except ImportError as error:
             raise PrivacyError(
                 f"the package dp-accounting, which 'privacy' needs, cannot be imported ({error}); without it nobody "
-                f"knows what has been given away, so nothing is uploaded. Install what this version needs: "
-                f"`python3 tools/set_up.py .venv` in the checkout, with the folder of its virtual environment"
+                f"knows what has been given away, so nothing is uploaded. Install it: `pip install dp-accounting`"
             ) from error
         accountant = rdp.RdpAccountant()
         for noise, count in sorted(self.uploads.items()):

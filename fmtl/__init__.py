@@ -1,1 +1,53 @@
-"""The command line of fmtl; nothing imports this package."""
+"""Federated multi-task learning between clients that do not match, on Flower.
+
+Run and compare:
+    run: one strategy over one scenario.
+    sweep: strategies x settings x seeds over one scenario.
+    compare: runs side by side, by client and task.
+
+Write a method (docs/write-a-strategy.md): a class derived from `Strategy`, with its `parameter`s declared in a class
+derived from `StrategyParameters`. `Pool` is what it aggregates, `ClientProfile` what it knows of a client, `LocalRule`
+and its parts what it asks of clients. Its maths is usually weights for `add_combination`, made from `gram_matrix` or
+`cosine_matrix`.
+
+Nothing is loaded before it is used, so `import fmtl` takes no time. All of it lies in `fmtl.api`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fmtl.api import *
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "ClientProfile",
+    "LocalRule",
+    "Personal",
+    "Phase",
+    "Pool",
+    "Pull",
+    "Sparsify",
+    "Strategy",
+    "StrategyParameters",
+    "__version__",
+    "add_combination",
+    "compare",
+    "cosine_matrix",
+    "gram_matrix",
+    "parameter",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("fmtl.api"), name)
+    raise AttributeError(f"module 'fmtl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from types import TracebackType
+from typing import Annotated
 
 import typer
+
+from fmtl import __version__
 
 COMMANDS = {
     "run": "Run a strategy over a scenario and wait for its end.",
@@ -39,10 +41,9 @@ def main() -> None:
 
     An error that the user caused is printed as one sentence; ``FMTL_TRACEBACK=1`` shows where it was raised instead.
     """
-    prefer_own_packages()
     try:
         build_app(sys.argv[1:])()
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if os.environ.get(TRACEBACK_VARIABLE) == "1" or not caused_by_user(error):
             raise
         _print_error(error_sentence(error))
@@ -85,8 +86,19 @@ def _add(app: typer.Typer, name: str, command: typer.Typer | Callable[..., None]
         app.command(name)(command)
 
 
-def _group() -> None:
-    """Make typer treat even a single command as one of several."""
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fmtl {__version__}")
+        raise typer.Exit
+
+
+def _group(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _listed_only(summary: str) -> Callable[[], None]:
@@ -97,17 +109,6 @@ def _listed_only(summary: str) -> Callable[[], None]:
     return listed
 
 
-def prefer_own_packages() -> None:
-    """Put the checkout first on the import path.
-
-    Hugging Face's package is called ``datasets`` too; where it is installed, the script ``fmtl`` would find it before
-    ours, because an editable install puts the checkout last.
-    """
-    root = Path(__file__).resolve().parents[1]
-    if (root / "datasets" / "registry.py").is_file():
-        sys.path.insert(0, str(root))
-
-
 def caused_by_user(error: BaseException) -> bool:
     """Whether an error is one that the user can put right, rather than a defect of ours.
 
@@ -116,13 +117,7 @@ def caused_by_user(error: BaseException) -> bool:
     """
     if isinstance(error, OSError):
         return True
-    if isinstance(error, ModuleNotFoundError):
-        return _lacks_own_datasets(error)
     return isinstance(error, ValueError) and _raised_in(error.__traceback__).split(".")[0] in OWN_PACKAGES
-
-
-def _lacks_own_datasets(error: ModuleNotFoundError) -> bool:
-    return (error.name or "").split(".")[0] == "fmtl_datasets"
 
 
 def _raised_in(trace: TracebackType | None) -> str:
@@ -136,8 +131,6 @@ def _raised_in(trace: TracebackType | None) -> str:
 
 def error_sentence(error: BaseException) -> str:
     """What the user is told about an error."""
-    if isinstance(error, ModuleNotFoundError) and _lacks_own_datasets(error):
-        return "this command needs fmtl's source checkout; install it from there with 'pip install -e .'."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return str(error) or type(error).__name__

@@ -86,7 +86,7 @@ def _outside_module(name: str, module_name: str) -> ModuleType:
     """Import a module that is installed, or lies in the folder of strategies.
 
     That folder comes last on the import path: nothing in it can take the place of this project's packages, of the
-    standard library or of an installed library (decision 0005).
+    standard library or of an installed library (decision 0018).
     """
     folder = strategy_folder(os.environ)
     if str(folder) not in sys.path:

@@ -77,13 +77,11 @@ def run(
     rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder under FOLDER/runs.")] = None,
-    app_dir: Annotated[Path | None, typer.Option(help="Checkout to run; this one if left out.")] = None,
 ) -> None:
     """Start a run on the sites and show it until it ends; Ctrl-C leaves it running.
 
     Exits with 0 when the run has completed, 1 when it failed, 2 for a wrong setting.
     """
-    from fmtl.commands.run import find_app
     from fmtl.network.launching import new_run
     from fmtl.settings import parse_setting, read_config_file
 
@@ -91,7 +89,7 @@ def run(
     sources = [] if config is None else [(read_config_file(config), f"--config {config}")]
     sources.append((dict(parse_setting(text) for text in settings or []), "--set"))
     sources.append(({key: value for key, value in flags.items() if value is not None}, "flag"))
-    _launch(*new_run(folder, find_app(app_dir), sources, name))
+    _launch(*new_run(folder, sources, name))
 
 
 @command.command("resume")
@@ -133,10 +131,10 @@ def stop(
     typer.echo(f"Stopped. Go on with it: fmtl server resume {folder} {name}")
 
 
-def _launch(place: CoordinatorFolder, app: Path, values: RunConfig, run_folder: Path) -> None:
+def _launch(place: CoordinatorFolder, values: RunConfig, run_folder: Path) -> None:
     from fmtl.network.runs import submit
 
-    run_id = submit(place, app, values, run_folder)
+    run_id = submit(place, values, run_folder)
     typer.echo(f"Run {run_folder.name} has started; its folder is {run_folder}.")
     _follow(place, run_id, run_folder)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "data-sets.md"
+from importlib.resources import files
 
 _HEADING = re.compile(r"^## `(?P<name>[a-z_]+)`: (?P<title>.+)$", re.MULTILINE)
 
@@ -27,18 +25,10 @@ class DataSetPage:
     text: str
 
 
-def read_pages(page: Path = PAGE) -> Mapping[str, DataSetPage]:
-    """Read what is said of each data set.
-
-    Args:
-        page: a Markdown file in which each data set has a part with a heading like ``## `nyud`: NYU Depth v2``.
-
-    Raises:
-        FileNotFoundError: the page is not there, as where only the installed packages are.
-    """
-    if not page.is_file():
-        raise FileNotFoundError(f"{page} is missing: it comes with fmtl's source checkout; run fmtl from there.")
-    text = page.read_text(encoding="utf-8")
+def read_pages() -> Mapping[str, DataSetPage]:
+    """Read what is said of each data set: each has a part with a heading like ``## `nyud`: NYU Depth v2``."""
+    # A link to the page in a checkout, the page itself in a wheel.
+    text = (files("fmtl.data") / "data-sets.md").read_text(encoding="utf-8")
     parts = list(_HEADING.finditer(text))
     pages = {}
     for part in parts:

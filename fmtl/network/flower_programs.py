@@ -88,10 +88,7 @@ def link_command(listen: Endpoint, certificates: CertificateFiles, database: Pat
     It runs behind a door that lets other machines use the sites' interface only (`fmtl.network.link`).
     """
     return [
-        sys.executable,
-        # Without it the modules of this folder would hide Python's own: there is a `site` on both sides.
-        "-P",
-        str(Path(__file__).with_name("link.py")),
+        *(sys.executable, "-P", "-m", "fmtl.network.link"),
         find_program("flower-superlink"),
         "--host",
         listen.host,

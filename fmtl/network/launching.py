@@ -1,4 +1,4 @@
-"""What a coordinator's run is started with: settings, folder and code."""
+"""What a coordinator's run is started with: settings and folder."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ SCENARIO = "sites"
 
 
 def new_run(
-    path: Path, app: Path, sources: Sequence[tuple[RunConfig, str]], name: str | None
-) -> tuple[CoordinatorFolder, Path, RunConfig, Path]:
+    path: Path, sources: Sequence[tuple[RunConfig, str]], name: str | None
+) -> tuple[CoordinatorFolder, RunConfig, Path]:
     """Put together a new run.
 
     Args:
         path: the coordinator's folder.
-        app: the checkout to run.
         sources: run config keys and where they were given, the last counting most.
         name: of the run's folder; None for one made of strategy and seed.
 
     Returns:
-        The coordinator's folder, the checkout, the complete run config, and the run's folder.
+        The coordinator's folder, the complete run config, and the run's folder.
 
     Raises:
         NetworkSetupError: a folder of that name is in use, or no site may take part.
@@ -35,7 +34,7 @@ def new_run(
     """
     folder = CoordinatorFolder(path.expanduser().absolute())
     read_settings(folder)
-    values = merge_all({**app_config(app), "scenario": SCENARIO}, sources)
+    values = merge_all({**app_config(), "scenario": SCENARIO}, sources)
     run_folder = _new_folder(folder, values, name)
     sites = folder.site_keys()
     if not sites:
@@ -45,10 +44,10 @@ def new_run(
         fixed["min-clients"] = len(sites)
     values = merge(values, fixed, "fmtl server run")
     _check(values)
-    return folder, app, values, run_folder
+    return folder, values, run_folder
 
 
-def resumed_run(path: Path, name: str) -> tuple[CoordinatorFolder, Path, RunConfig, Path]:
+def resumed_run(path: Path, name: str) -> tuple[CoordinatorFolder, RunConfig, Path]:
     """Put together how to go on with a run; returns the same as `new_run`.
 
     Raises:
@@ -64,12 +63,11 @@ def resumed_run(path: Path, name: str) -> tuple[CoordinatorFolder, Path, RunConf
     result = _read(run_folder / "result.json")
     if result is not None and result.get("status") == "completed":
         raise NetworkSetupError(f"the run in {run_folder} has completed; there is nothing to resume.")
-    app = Path(str(launch["app_dir"]))
     config = saved["run_config"]
     assert isinstance(config, dict)
-    before = {**app_config(app), **config}
+    before = {**app_config(), **config}
     fixed: RunConfig = {"out-dir": str(run_folder), "resume": True, "known-sites": str(folder.node_names)}
-    return folder, app, merge(before, fixed, "fmtl server resume"), run_folder
+    return folder, merge(before, fixed, "fmtl server resume"), run_folder
 
 
 def run_id_of(folder: CoordinatorFolder, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Flower's link with a door of its own: `python -P link.py flower-superlink FLAGS`.
+"""Flower's link with a door of its own: `python -m fmtl.network.link flower-superlink FLAGS`.
 
 Flower 1.41 serves three interfaces on one port: for sites (`/v1/fleet/`, each request signed with a site's key), for
 whoever starts runs and registers keys (`/v1/control/`) and for the programs that run apps (`/v1/runtime/`). The last

@@ -36,7 +36,6 @@ from fmtl.network.runs import follow, submit
 from fmtl.network.site_keys import make_site_key
 from fmtl.processes import ProcessTree, ending_leftovers
 
-ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 180.0
 
 
@@ -152,7 +151,7 @@ class Rehearsal:
     def submit(self, values: Mapping[str, Any], name: str) -> str:
         """Start a run and return Flower's number of it."""
         source = ({**values, "scenario": self.scenario.name}, "rehearsal")
-        launch = new_run(self.coordinator.path, ROOT, [source], name)
+        launch = new_run(self.coordinator.path, [source], name)
         return submit(*launch)
 
     def flower_environment(self) -> dict[str, str]:
@@ -187,9 +186,9 @@ class Rehearsal:
     def _start(
         self, name: str, *arguments: str, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
     ) -> subprocess.Popen[bytes]:
-        env = {**self._environment, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environment or {})}
+        env = {**self._environment, "PYTHONUNBUFFERED": "1", **(environment or {})}
         with (self.folder / f"{name}.log").open("ab") as log:
-            command = [*within, sys.executable, "-m", "fmtl", *arguments]
+            command = [*within, sys.executable, "-P", "-m", "fmtl", *arguments]
             process = self._tree.start(command, env, self.folder, log)
         self.processes[name] = process
         return process

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fmtl.live import RunLines
+from fmtl.network.app_folder import app_folder
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings
 from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
@@ -28,12 +29,11 @@ class RunEndedBadlyError(RuntimeError):
     """A run that has ended without completing; the text says why and what to do."""
 
 
-def submit(folder: CoordinatorFolder, app: Path, values: Mapping[str, Any], run_folder: Path) -> str:
-    """Start a run and return Flower's number of it.
+def submit(folder: CoordinatorFolder, values: Mapping[str, Any], run_folder: Path) -> str:
+    """Start a run of the installed packages, at the coordinator and at the sites, and return Flower's number of it.
 
     Args:
         folder: the coordinator's folder; the coordinator has to be running.
-        app: the checkout whose code runs, at the coordinator and at the sites.
         values: complete run config.
         run_folder: absolute path of the run's folder.
 
@@ -48,12 +48,13 @@ def submit(folder: CoordinatorFolder, app: Path, values: Mapping[str, Any], run_
     config = folder.home / f"run-config-{os.getpid()}.toml"
     config.write_text(as_toml(values), encoding="utf-8")
     try:
-        answer = flower(folder, env, "run", str(app), options=("--run-config", str(config)))
+        with app_folder() as app:
+            answer = flower(folder, env, "run", str(app), options=("--run-config", str(config)))
     finally:
         config.unlink()
     run_id = str(answer["run-id"])
     # Beside the run folder, which the server makes itself and only where there is none.
-    write_json(launch_file(run_folder), {"app_dir": str(app), "run_id": run_id})
+    write_json(launch_file(run_folder), {"run_id": run_id})
     return run_id
 
 

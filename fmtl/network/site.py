@@ -184,9 +184,7 @@ def check_apart(path: Path, show: Callable[[str], None]) -> None:
     Raises:
         NetworkSetupError: a check failed; the reason has been printed already by that process.
     """
-    command = [sys.executable, "-m", "fmtl", "site", "check", str(path)]
-    root = Path(__file__).resolve().parents[2]
-    process = subprocess.run(command, cwd=root, check=False)
+    process = subprocess.run([sys.executable, "-P", "-m", "fmtl", "site", "check", str(path)], check=False)
     if process.returncode:
         raise NetworkSetupError(f"the site was not started, because a check failed; again: `fmtl site check {path}`.")
     show("All checks passed.")

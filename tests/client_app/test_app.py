@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +5,6 @@ import pytest
 from flwr.app import Array, Context, Message, RecordDict
 from pydantic import BaseModel
 
-import client_app
 from client_app.app import app
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import (
@@ -129,11 +127,3 @@ def test_parameters_of_another_length_are_refused(context: Context) -> None:
 def test_state_lies_in_the_runs_folder(context: Context, tmp_path: Path) -> None:
     send(context, "train", instruction())
     assert (tmp_path / "run/clients/e/a/round-00001/state.safetensors").is_file()
-
-
-def test_the_simulation_driver_moves_to_the_installed_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    client_app._work_from_installed_copy("/usr/bin/pytest")
-    assert Path.cwd() == tmp_path
-    client_app._work_from_installed_copy("/usr/bin/flwr-simulation")
-    assert Path(os.getcwd(), "client_app", "app.py").is_file()

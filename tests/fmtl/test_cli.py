@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from fmtl import cli
+from fmtl import __version__, cli
 from fmtl.commands.strategies import parameter_rows
 from tests.support.run_folders import RunFolder, table_1
 
-ROOT = Path(cli.__file__).resolve().parents[1]
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -24,7 +23,7 @@ def in_new_process(code: str, **environment: str) -> subprocess.CompletedProcess
 
 def test_help_lists_every_command_without_loading_any_of_them() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['fmtl', '--help']\n"
+        "import sys; sys.argv = ['fmtl', '--help']\n"
         "from fmtl.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
@@ -43,24 +42,8 @@ def test_every_command_has_a_module_with_typer_annotations(fmtl: Call) -> None:
         assert f"fmtl {name}" in output
 
 
-def test_own_datasets_package_wins_over_one_found_earlier(tmp_path: Path) -> None:
-    (tmp_path / "datasets").mkdir()
-    (tmp_path / "datasets" / "__init__.py").write_text("", encoding="utf-8")
-    code = (
-        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; sys.argv = ['fmtl', 'scenarios', 'default']\n"
-        "from fmtl.cli import main\n"
-        "main()"
-    )
-    ended = in_new_process(code)
-    assert ended.returncode == 0, ended.stderr
-    assert "outdoor-figures" in ended.stdout
-
-
-def test_missing_datasets_package_says_what_to_install() -> None:
-    error = ModuleNotFoundError("No module named 'fmtl_datasets.registry'", name="fmtl_datasets.registry")
-    assert cli.caused_by_user(error)
-    assert "pip install -e ." in cli.error_sentence(error)
-    assert not cli.caused_by_user(ModuleNotFoundError("No module named 'torch'", name="torch"))
+def test_version_is_that_of_the_package(fmtl: Call) -> None:
+    assert fmtl("--version") == (0, f"fmtl {__version__}\n", "")
 
 
 def test_user_error_is_one_sentence_with_exit_code_2_and_no_traceback(fmtl: Call, tmp_path: Path) -> None:
@@ -72,7 +55,6 @@ def test_user_error_is_one_sentence_with_exit_code_2_and_no_traceback(fmtl: Call
 def test_variable_shows_the_traceback_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FMTL_TRACEBACK", "1")
     monkeypatch.setattr(sys, "argv", ["fmtl", "compare", str(tmp_path / "absent")])
-    monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(ValueError, match="does not exist"):
         cli.main()
 

@@ -38,9 +38,9 @@ SERVER = """
     import time
     from pathlib import Path
 
-    import fmtl_datasets
     from flwr.app import ConfigRecord, Message, RecordDict
     from flwr.serverapp import ServerApp
+    from fmtl_datasets.marker import MARKER
 
     app = ServerApp()
 
@@ -59,33 +59,36 @@ SERVER = """
             time.sleep(0.1)
         messages = [Message(RecordDict({"ask": ConfigRecord({"x": 1})}), node, "train") for node in nodes]
         replies = [dict(reply.content["told"]) for reply in grid.send_and_receive(messages, timeout=120)]
-        facts = {"marker": datasets.MARKER, "rate": context.run_config["fake.rate"], "clients": replies}
+        facts = {"marker": MARKER, "rate": context.run_config["fake.rate"], "clients": replies}
         (out / "facts.json").write_text(json.dumps(facts))
         if behaviour == "hang":
             time.sleep(600)
         (out / "result.json").write_text(json.dumps({"status": "completed"}))
 """
 CLIENT = """
-    import fmtl_datasets
     import fmtl_strategies
     from flwr.app import ConfigRecord, Message, RecordDict
     from flwr.clientapp import ClientApp
+    from fmtl_datasets.marker import MARKER
 
     app = ClientApp()
 
     @app.train()
     def train(message, context):
-        told = {"datasets": datasets.MARKER, "strategies": fmtl_strategies.MARKER}
+        told = {"datasets": MARKER, "strategies": fmtl_strategies.MARKER}
         return Message(RecordDict({"told": ConfigRecord(told)}), reply_to=message)
 """
 
 
 def write_app(folder: Path, marker: str) -> Path:
-    """A checkout whose packages carry a marker; `client_app/__init__.py` is the project's own."""
+    """A checkout whose packages carry a marker; `client_app` and `fmtl_datasets` begin as the project's own do."""
     for package in ("server_app", "client_app", "datasets", "fmtl_strategies"):
         folder.joinpath(package).mkdir(parents=True)
         folder.joinpath(package, "__init__.py").write_text(f"MARKER = {marker!r}\n")
-    shutil.copy(REPOSITORY / "client_app" / "__init__.py", folder / "client_app" / "__init__.py")
+    folder.joinpath("datasets", "marker.py").write_text(f"MARKER = {marker!r}\n")
+    folder.joinpath("fmtl_datasets").mkdir()
+    for package in ("client_app", "fmtl_datasets"):
+        shutil.copy(REPOSITORY / package / "__init__.py", folder / package / "__init__.py")
     folder.joinpath("server_app", "app.py").write_text(textwrap.dedent(SERVER))
     folder.joinpath("client_app", "app.py").write_text(textwrap.dedent(CLIENT))
     folder.joinpath("pyproject.toml").write_text(textwrap.dedent(PYPROJECT))

@@ -26,7 +26,8 @@ PROCESS_ENDED = "the client's process ended while it worked on this message"
 """The same as in `fmtl_strategies.contract.messages`, which this process is too short-lived to import."""
 
 START_SECONDS = 300.0
-_CODE = Path(__file__).resolve().parents[3]
+_CODE = Path(__file__).parents[3]
+"""Folder that this code was imported from: the app that a run has brought, not what is installed beside it."""
 
 
 class ClientFailedError(RuntimeError):
@@ -98,11 +99,11 @@ def _connect(path: Path) -> Connection | None:
 
 def _start(path: Path) -> Connection:
     log = Path(os.environ.get(LOG_VARIABLE) or path.with_suffix(".log"))
-    command = [sys.executable, "-m", "client_app.site.resident.serving", str(path)]
+    command = [sys.executable, "-P", "-m", "client_app.site.resident.serving", str(path)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(_CODE), os.environ.get("PYTHONPATH")]))}
     with log.open("ab") as file:
         process = subprocess.Popen(
-            command, cwd=_CODE, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:

@@ -13,8 +13,6 @@ from fmtl.network.launching import new_run, resumed_run, run_id_of
 from fmtl.network.runs import launch_file
 from fmtl.network.site_keys import make_site_key
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.fixture
 def coordinator(tmp_path: Path) -> CoordinatorFolder:
@@ -25,7 +23,7 @@ def coordinator(tmp_path: Path) -> CoordinatorFolder:
 
 
 def test_a_run_waits_for_all_registered_sites_and_knows_them(coordinator: CoordinatorFolder) -> None:
-    _, _, values, run_folder = new_run(coordinator.path, ROOT, [({"seed": 3}, "flag")], None)
+    _, values, run_folder = new_run(coordinator.path, [({"seed": 3}, "flag")], None)
     assert values["min-clients"] == 2
     assert values["known-sites"] == str(coordinator.node_names)
     assert values["out-dir"] == str(run_folder)
@@ -35,22 +33,22 @@ def test_a_run_waits_for_all_registered_sites_and_knows_them(coordinator: Coordi
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "..", "a/b", ".hidden", ""])
 def test_a_run_has_no_name_that_is_a_path(coordinator: CoordinatorFolder, name: str) -> None:
     with pytest.raises(NetworkSetupError, match="expected the name of a folder"):
-        new_run(coordinator.path, ROOT, [], name)
+        new_run(coordinator.path, [], name)
 
 
 def test_a_name_in_use_is_refused_and_a_made_one_counts_on(coordinator: CoordinatorFolder) -> None:
     (coordinator.runs / "mine").mkdir(parents=True)
     with pytest.raises(NetworkSetupError, match="exists already"):
-        new_run(coordinator.path, ROOT, [], "mine")
-    first = new_run(coordinator.path, ROOT, [], None)[3]
+        new_run(coordinator.path, [], "mine")
+    first = new_run(coordinator.path, [], None)[2]
     first.mkdir()
-    assert new_run(coordinator.path, ROOT, [], None)[3].name == f"{first.name}-2"
+    assert new_run(coordinator.path, [], None)[2].name == f"{first.name}-2"
 
 
 def test_without_sites_a_run_says_how_to_let_one_in(tmp_path: Path) -> None:
     folder = make_coordinator(tmp_path / "coordinator", ("localhost",))
     with pytest.raises(NetworkSetupError, match="fmtl server allow"):
-        new_run(folder.path, ROOT, [], None)
+        new_run(folder.path, [], None)
 
 
 def test_only_an_unfinished_run_that_was_started_here_is_resumed(coordinator: CoordinatorFolder) -> None:
@@ -58,10 +56,10 @@ def test_only_an_unfinished_run_that_was_started_here_is_resumed(coordinator: Co
     with pytest.raises(NetworkSetupError, match="no run that was started here; there are none"):
         resumed_run(coordinator.path, "mine")
     run.mkdir(parents=True)
-    launch_file(run).write_text(json.dumps({"app_dir": str(ROOT), "run_id": "17"}))
+    launch_file(run).write_text(json.dumps({"run_id": "17"}))
     (run / "config.json").write_text(json.dumps({"run_config": {"seed": 3, "out-dir": "x"}}))
     assert run_id_of(coordinator, "mine") == "17"
-    values = resumed_run(coordinator.path, "mine")[2]
+    values = resumed_run(coordinator.path, "mine")[1]
     assert (values["resume"], values["seed"], values["out-dir"]) == (True, 3, str(run))
     (run / "result.json").write_text(json.dumps({"status": "completed"}))
     with pytest.raises(NetworkSetupError, match="nothing to resume"):
