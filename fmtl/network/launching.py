@@ -9,7 +9,7 @@ from pathlib import Path
 from fmtl.network.coordinator_folder import CoordinatorFolder, read_settings
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.runs import launch_file
-from fmtl.settings import RunConfig, app_config, merge, merge_all
+from fmtl.settings import RunConfig, default_settings, merge, merge_all
 
 SCENARIO = "sites"
 """What a run's result calls its scenario: every site has its own file, and the coordinator sees none of them."""
@@ -34,7 +34,7 @@ def new_run(
     """
     folder = CoordinatorFolder(path.expanduser().absolute())
     read_settings(folder)
-    values = merge_all({**app_config(), "scenario": SCENARIO}, sources)
+    values = merge_all({**default_settings(), "scenario": SCENARIO}, sources)
     run_folder = _new_folder(folder, values, name)
     sites = folder.site_keys()
     if not sites:
@@ -65,7 +65,7 @@ def resumed_run(path: Path, name: str) -> tuple[CoordinatorFolder, RunConfig, Pa
         raise NetworkSetupError(f"the run in {run_folder} has completed; there is nothing to resume.")
     config = saved["run_config"]
     assert isinstance(config, dict)
-    before = {**app_config(), **config}
+    before = {**default_settings(), **config}
     fixed: RunConfig = {"out-dir": str(run_folder), "resume": True, "known-sites": str(folder.node_names)}
     return folder, merge(before, fixed, "fmtl server resume"), run_folder
 

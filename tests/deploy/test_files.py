@@ -113,7 +113,7 @@ def test_the_image_holds_every_package_and_what_it_copies_exists() -> None:
     text = (DEPLOY / "docker/Dockerfile").read_text()
     copied = {word for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for word in line.split()[:-1]}
     assert all((ROOT / name).exists() for name in copied)
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks", "tools"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks", "tools", "fmtl_datasets"}
     assert packages <= copied
     ignored = (DEPLOY / "docker/Dockerfile.dockerignore").read_text().splitlines()
     assert ignored[1] == "*"
@@ -219,7 +219,7 @@ def test_the_job_ends_its_site_in_order_and_is_queued_again_when_its_time_is_ove
     queue.write_text('#!/bin/sh\necho "$@"\n')
     for program in (site, queue):
         program.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "FMTL_CHECKOUT": str(tmp_path)}
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "FMTL_HOME": str(tmp_path)}
     done = subprocess.run(
         ["bash", JOB, "mine.yaml"], capture_output=True, text=True, timeout=30, env={**os.environ, **environment}
     )

@@ -1,0 +1,86 @@
+"""A wheel in an environment without the checkout, from an empty folder: every command, and a federation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from fmtl.cli import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+SCENARIO = ROOT / "tests/support/tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with the wheel, this one's libraries, and another package called `datasets`."""
+    place = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", place, ROOT], check=True)
+    (wheel,) = place.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "env"], check=True)
+    (site,) = (place / "env").glob("lib/python*/site-packages")
+    subprocess.run([*pip, f"--python={place}/env/bin/python", "install", "--no-deps", wheel], check=True)
+    # Files of the kind in the borrowed folders are not read, so that of an editable install is left out.
+    borrowed = [path for path in sys.path if path.endswith("site-packages")]
+    site.joinpath("borrowed.pth").write_text("\n".join(borrowed))
+    site.joinpath("datasets").mkdir()
+    site.joinpath("datasets/__init__.py").write_text("def load_dataset():\n    raise AssertionError\n")
+    for name in (
+        "flwr",
+        "flower-superlink",
+        "flower-supernode",
+        "flower-superexec",
+        "flwr-serverapp",
+        "flwr-clientapp",
+    ):
+        script = (Path(sysconfig.get_path("scripts")) / name).read_text().partition("\n")[2]
+        site.joinpath(f"../../../bin/{name}").write_text(f"#!{place}/env/bin/python\n{script}")
+        site.joinpath(f"../../../bin/{name}").chmod(0o755)
+    return place / "env/bin"
+
+
+def fmtl(programs: Path, folder: Path, *arguments: str | Path) -> str:
+    """Give a command in a folder; what it printed."""
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "FMTL_STRATEGY_PATH")}
+    env |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    done = subprocess.run(
+        [programs / "fmtl", *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_command_is_there_and_what_it_prints_travels_in_the_wheel(programs: Path, tmp_path: Path) -> None:
+    for name in COMMANDS:
+        assert f"fmtl {name}" in fmtl(programs, tmp_path, name, "--help")
+    assert "default" in fmtl(programs, tmp_path, "scenarios")
+    assert "outdoor-figures" in fmtl(programs, tmp_path, "scenarios", "default")
+    assert "fedhca2-table1" in fmtl(programs, tmp_path, "reproduce", "--list")
+    assert "NYUD" in fmtl(programs, tmp_path, "data", "help", "nyud")
+    assert "CHANGE-ME" in fmtl(programs, tmp_path, "site", "init", "--name", "a")
+    assert "attention-scale" in fmtl(programs, tmp_path, "strategies", "fedhca2")
+
+
+def test_all_that_is_imported_is_the_wheels(programs: Path, tmp_path: Path) -> None:
+    code = (
+        "import fmtl, server_app, client_app, fmtl_strategies, fmtl_datasets, datasets; fmtl.Strategy;"
+        "print({m.__path__[0].rpartition('/')[0] for m in (fmtl, server_app, client_app, fmtl_strategies,"
+        "fmtl_datasets, datasets)}, datasets.load_dataset.__name__)"
+    )
+    done = subprocess.run([programs / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    (site,) = programs.parent.glob("lib/python*/site-packages")
+    assert done.stdout.strip() == f"{{'{site}'}} load_dataset"
+
+
+def test_a_federation_needs_no_checkout(programs: Path, tmp_path: Path) -> None:
+    """The coordinator packs the app, and a site's processes run it."""
+    out = tmp_path / "rehearsal"
+    options = ("--scenario", SCENARIO, "--strategy", "fedavg", "--rounds", "1", "--out", out)
+    fmtl(programs, tmp_path, "rehearse", *options, "--set", "min-clients=3")
+    assert list(out.rglob("result.json"))
