@@ -25,6 +25,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from fmtl_strategies.contract.bits import same_bits
 from fmtl_strategies.contract.files import clear_disk_errors, load_arrays, save_arrays, whole_folder, write_json
 
 _CHECKPOINT = re.compile(r"^round-(\d{5,})$")
@@ -61,6 +62,23 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def repeated(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, str]:
+    """Return the arrays with the bits of the one before them of their size and dtype, by the name of the first such.
+
+    Under every method with a common model all rows are equal, and are written once.
+    """
+    same_as: dict[str, str] = {}
+    last: dict[tuple[int, str], str] = {}
+    for name, array in arrays.items():
+        key = (array.size, array.dtype.str)
+        first = last.get(key)
+        if first is not None and same_bits(arrays[first], array):
+            same_as[name] = first
+        else:
+            last[key] = name
+    return same_as
 
 
 class RunFolder:
@@ -148,14 +166,16 @@ class RunFolder:
     def save_checkpoint(self, checkpoint: Checkpoint, keep: int) -> None:
         """Write a checkpoint whole, then remove all but the newest `keep`."""
         place = self.path / "checkpoints" / f"round-{checkpoint.round:05d}"
+        same_as = repeated(checkpoint.arrays)
         with whole_folder(place) as folder:
-            save_arrays(folder / "arrays.safetensors", checkpoint.arrays)
+            save_arrays(folder / "arrays.safetensors", {n: a for n, a in checkpoint.arrays.items() if n not in same_as})
             write_json(
                 folder / "state.json",
                 {
                     "round": checkpoint.round,
                     "history_bytes": checkpoint.history_bytes,
                     "array_names": sorted(checkpoint.arrays),
+                    "same_as": same_as,
                     "values": checkpoint.values,
                 },
             )
@@ -169,6 +189,10 @@ class RunFolder:
             return None
         state = json.loads((folders[-1] / "state.json").read_text(encoding="utf-8"))
         arrays = load_arrays(folders[-1] / "arrays.safetensors")
+        # Checkpoints of version 0.1 hold every array.
+        arrays.update(
+            {name: arrays[other].copy() for name, other in state.get("same_as", {}).items() if other in arrays}
+        )
         if sorted(arrays) != state["array_names"]:
             raise RunFolderError(f"checkpoint {folders[-1]} is damaged; delete it to resume from the one before")
         return Checkpoint(state["round"], state["history_bytes"], arrays, state["values"])

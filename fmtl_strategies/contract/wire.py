@@ -15,13 +15,13 @@ import torch
 from flwr.app import Array
 from numpy.lib import format as npy_format
 
+from fmtl_strategies.contract.bits import same_bits
 from fmtl_strategies.contract.layout import FloatArray
 
 NumberFormat = Literal["float32", "bfloat16"]
 
 _WIRE_DTYPE: dict[str, np.dtype[np.generic]] = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
 _SHOWN_HEADER_BYTES = 120
-_COMPARED_BLOCK = 65_536
 
 
 class WireError(ValueError):
@@ -37,7 +37,7 @@ def encode_flat(flat: FloatArray, number_format: NumberFormat) -> Array:
     """
     bits = to_bits(flat, number_format)
     # `Array(ndarray)` copies the values three times; they are many.
-    content = b"".join([_header(bits.size, bits.dtype), memoryview(bits).cast("B")])
+    content = b"".join([_header(bits.size, bits.dtype), bits.data.cast("B")])
     return Array(bits.dtype.name, bits.shape, "numpy.ndarray", content)
 
 
@@ -54,17 +54,11 @@ class RowEncoder:
     def encode(self, flat: FloatArray) -> Array:
         """Return `encode_flat(flat, "float32")`; `flat`, (D,) float32, must not change while this encoder is used."""
         last = self._last.get(flat.size)
-        if last is not None and _same_bits(last[0], flat):
+        if last is not None and same_bits(last[0], flat):
             return last[1]
         array = encode_flat(flat, "float32")
         self._last[flat.size] = (flat, array)
         return array
-
-
-def _same_bits(one: FloatArray, other: FloatArray) -> bool:
-    bits, others = one.view(np.uint32), other.view(np.uint32)
-    blocks = range(0, bits.size, _COMPARED_BLOCK)
-    return all(np.array_equal(bits[i : i + _COMPARED_BLOCK], others[i : i + _COMPARED_BLOCK]) for i in blocks)
 
 
 def to_bits(flat: FloatArray, number_format: NumberFormat) -> npt.NDArray[np.generic]:
