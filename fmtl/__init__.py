@@ -25,6 +25,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "ClientProfile",
+    "Engine",
     "LocalRule",
     "Personal",
     "Phase",
@@ -40,6 +41,7 @@ __all__ = [
     "gram_matrix",
     "parameter",
     "run",
+    "sweep",
 ]
 
 

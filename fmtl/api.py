@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fmtl.engine import Engine, run
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Personal, Phase, Pull, Sparsify
 from fmtl_strategies.maths.combine import add_combination
@@ -17,9 +18,11 @@ from fmtl_strategies.round.store import PoolRound as Pool
 
 if TYPE_CHECKING:
     from fmtl.report.comparison import Comparison
+    from fmtl.sweeps.perform import Verdict
 
 __all__ = [
     "ClientProfile",
+    "Engine",
     "LocalRule",
     "Personal",
     "Phase",
@@ -34,27 +37,39 @@ __all__ = [
     "gram_matrix",
     "parameter",
     "run",
+    "sweep",
 ]
 
 
-def run(config: Mapping[str, Any], folder: str | PathLike[str]) -> dict[str, Any]:
-    """Run a strategy over a scenario in this process, one client after another.
+def sweep(
+    file: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    workers: int = 1,
+    gpus_per_client: float = 0.0,
+    ray_address: str | None = None,
+) -> Verdict:
+    """Run strategies x settings x seeds over one scenario; what is done already is not done again.
 
     Args:
-        config: run config by key, as in `{"strategy": "fedavg", "scenario": "default", "num-server-rounds": 3}`; keys
-            left out take their defaults.
-        folder: of the run, made anew; `fmtl resume` and `compare` read it.
+        file: the sweep, a TOML file (docs/sweeps.md).
+        out: its folder; runs/<name of file> where left out.
+        workers: how many runs at once; the CPU cores are shared out among them.
+        gpus_per_client: share of a GPU for each run.
+        ray_address: a Ray cluster that is already running; None for a private one.
 
     Returns:
-        The content of result.json.
+        The rows of the comparison, the file that holds it, and whether every run has completed.
 
     Raises:
-        RunConfigError, ScenarioError: settings that do not exist or are impossible.
-        RunFailedError: the run cannot go on; result.json says why.
+        SweepError: a mistake in the file, or a folder that holds something else.
+        EngineError: the workers cannot be had.
     """
-    from fmtl.local_run import run_in_process
+    from fmtl.sweeps.file import read_sweep
+    from fmtl.sweeps.perform import Selection, perform, sweep_engine
 
-    return run_in_process(config, Path(folder).absolute())
+    plan = read_sweep(Path(file), None if out is None else Path(out))
+    return perform(plan, Selection(), sweep_engine(workers, gpus_per_client, ray_address), print)
 
 
 def compare(runs: Sequence[str | PathLike[str]], local: str | PathLike[str] | None = None) -> Comparison:

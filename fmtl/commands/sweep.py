@@ -38,9 +38,9 @@ def command(
 
     from fmtl.errors import RunError, RunInterruptedError
     from fmtl.interruption import SignalWatch
-    from fmtl.sweep.file import read_sweep
-    from fmtl.sweep.perform import Selection, perform, planned, sweep_engine
-    from fmtl.sweep.summary import failures, to_table
+    from fmtl.sweeps.file import read_sweep
+    from fmtl.sweeps.perform import Selection, perform, planned, sweep_engine
+    from fmtl.sweeps.summary import failures, to_table
     from fmtl.tables import console
 
     sweep = read_sweep(file, out)

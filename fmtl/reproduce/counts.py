@@ -18,7 +18,7 @@ from client_app.training.vectors import buffer_layouts, group_layouts
 from fmtl.reproduce.needs import opened_source
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Table, TableError
-from fmtl.sweep.plan import Job
+from fmtl.sweeps.plan import Job
 from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
 from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import GroupLayout

@@ -21,7 +21,7 @@ from fmtl.reproduce.counts import Client, RunCounts, clients_of, count
 from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.report import print_heading
-from fmtl.sweep.plan import jobs_of, states_of
+from fmtl.sweeps.plan import jobs_of, states_of
 from fmtl.tables import format_bytes, format_seconds, plain_table
 from fmtl_strategies.contract.settings import LocalSettings
 from server_app.config import parse_run_config

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fmtl.report.run_reader import Run, read_run
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Column, Row, Table
-from fmtl.sweep.plan import Job, State, jobs_of, reason_of, states_of
+from fmtl.sweeps.plan import Job, State, jobs_of, reason_of, states_of
 from fmtl_strategies.maths.delta_m import delta_m
 
 __all__ = ["Measured", "MeasuredRow", "MeasuredRun", "Report", "measure"]

@@ -10,8 +10,8 @@ from fmtl.reproduce.measured import Report, measure
 from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import TableError
-from fmtl.sweep.file import check_runs
-from fmtl.sweep.perform import Selection, perform, sweep_engine
+from fmtl.sweeps.file import check_runs
+from fmtl.sweeps.perform import Selection, perform, sweep_engine
 
 __all__ = ["check", "choose_device", "perform_all"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fmtl.reproduce.table import Row, Table, TableError
-from fmtl.sweep.file import Sweep, sweep_of
+from fmtl.sweeps.file import Sweep, sweep_of
 
 __all__ = [
     "DEFAULT_SEEDS",

@@ -25,8 +25,8 @@ from fmtl.reproduce.perform import check, choose_device
 from fmtl.reproduce.plan import Reproduction, default_folder, methods_of, read_seeds, reproduction, seeds_on_disk
 from fmtl.reproduce.report import lines_of, print_report, write_report
 from fmtl.reproduce.table import TableError, list_tables, load_table
-from fmtl.sweep.file import SweepError
-from fmtl.sweep.plan import Job, jobs_of
+from fmtl.sweeps.file import SweepError
+from fmtl.sweeps.plan import Job, jobs_of
 from server_app.config import effective_config, parse_run_config
 
 ROOT = Path(__file__).parents[2]

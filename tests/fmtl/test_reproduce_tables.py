@@ -12,7 +12,7 @@ from run_folders import TABLE_1, TABLE_1_COLUMNS
 from client_app.tasks import get_task
 from fmtl.reproduce.plan import reproduction
 from fmtl.reproduce.table import Table, TableError, list_tables, load_table
-from fmtl.sweep.plan import jobs_of
+from fmtl.sweeps.plan import jobs_of
 from fmtl_strategies.registry import make_strategy
 from server_app.config import parse_run_config
 

@@ -17,7 +17,7 @@ from fmtl.reproduce.measured import measure
 from fmtl.reproduce.plan import reproduction
 from fmtl.reproduce.report import lines_of
 from fmtl.reproduce.table import load_table
-from fmtl.sweep.plan import jobs_of
+from fmtl.sweeps.plan import jobs_of
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "tests/support/tiny_table.toml"

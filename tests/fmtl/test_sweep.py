@@ -21,11 +21,11 @@ from fmtl.engine import Engine
 from fmtl.errors import RunInterruptedError
 from fmtl.interruption import SignalWatch
 from fmtl.locks import exclusive
-from fmtl.sweep import perform, tasks
-from fmtl.sweep.file import SweepError, read_sweep
-from fmtl.sweep.perform import sweep_engine
-from fmtl.sweep.plan import Job, clear, jobs_of, keep_scenario, state_of
-from fmtl.sweep.tasks import Outcome, do_all
+from fmtl.sweeps import perform, tasks
+from fmtl.sweeps.file import SweepError, read_sweep
+from fmtl.sweeps.perform import sweep_engine
+from fmtl.sweeps.plan import Job, clear, jobs_of, keep_scenario, state_of
+from fmtl.sweeps.tasks import Outcome, do_all
 from server_app.config import effective_config, parse_run_config
 from server_app.rounds import RunFailedError
 from tests.support import sweep_tasks

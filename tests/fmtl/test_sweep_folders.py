@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from run_folders import RunFolder as WrittenRun
 
-from fmtl.sweep.file import Sweep, SweepError, read_sweep
-from fmtl.sweep.perform import Selection, planned
-from fmtl.sweep.plan import Job, clear, jobs_of, state_of
-from fmtl.sweep.summary import failures, summarise
+from fmtl.sweeps.file import Sweep, SweepError, read_sweep
+from fmtl.sweeps.perform import Selection, planned
+from fmtl.sweeps.plan import Job, clear, jobs_of, state_of
+from fmtl.sweeps.summary import failures, summarise
 from server_app.config import effective_config, parse_run_config
 from server_app.run_folder import RunFolder
 

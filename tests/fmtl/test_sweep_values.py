@@ -10,10 +10,10 @@ import pytest
 from run_folders import RunFolder as WrittenRun
 
 from fmtl.settings import SettingError
-from fmtl.sweep.file import Sweep, SweepError, read_sweep
-from fmtl.sweep.perform import Selection, perform
-from fmtl.sweep.plan import jobs_of
-from fmtl.sweep.summary import summarise, write_summary
+from fmtl.sweeps.file import Sweep, SweepError, read_sweep
+from fmtl.sweeps.perform import Selection, perform
+from fmtl.sweeps.plan import jobs_of
+from fmtl.sweeps.summary import summarise, write_summary
 from server_app.config import effective_config, parse_run_config
 
 TINY = Path(__file__).parents[2] / "tests/support/tiny.yaml"

@@ -30,7 +30,7 @@ def daemon(folder: Path) -> Iterator[dict[str, str]]:
     env = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "RAY_", "FMTL_"))}
     env |= {"FLWR_HOME": str(home), "RAY_TMPDIR": str(home), "FLWR_TELEMETRY_ENABLED": "0"}
     env |= {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1"}
-    from fmtl.simulation.environment import free_port
+    from fmtl.network.flower_programs import free_port
 
     port = free_port()
     (home / "config.toml").write_text(

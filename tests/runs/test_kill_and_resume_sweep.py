@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from fmtl.engine import run
-from fmtl.sweep.file import Sweep, read_sweep
-from fmtl.sweep.plan import jobs_of, state_of
+from fmtl.sweeps.file import Sweep, read_sweep
+from fmtl.sweeps.plan import jobs_of, state_of
 from server_app.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fmtl.engine import run
-from fmtl.sweep.file import SweepError, read_sweep
-from fmtl.sweep.plan import jobs_of, state_of, states_of
+from fmtl.sweeps.file import SweepError, read_sweep
+from fmtl.sweeps.plan import jobs_of, state_of, states_of
 from fmtl_strategies.registry import strategy_source
 from server_app.config import RunConfigError, effective_config, parse_run_config
 from server_app.run_folder import RunFolderError

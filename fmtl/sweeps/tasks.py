@@ -17,7 +17,7 @@ from typing import Any
 from fmtl.engine.federated_run import LOG_FILE, run
 from fmtl.engine.options import Engine
 from fmtl.engine.ray_cluster import connected, starting_cluster
-from fmtl.sweep.plan import Job
+from fmtl.sweeps.plan import Job
 
 __all__ = ["Outcome", "do_all", "do_run"]
 

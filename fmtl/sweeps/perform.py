@@ -11,11 +11,11 @@ from pathlib import Path
 from fmtl.engine.options import Engine
 from fmtl.engine.ray_cluster import machine_cpus
 from fmtl.locks import exclusive
-from fmtl.sweep.file import Sweep
-from fmtl.sweep.plan import Job, State, chosen, clear, jobs_of, keep_scenario, reason_of, state_of, states_of
-from fmtl.sweep.row import Row
-from fmtl.sweep.summary import change_against_local, signed, summarise, write_summary
-from fmtl.sweep.tasks import Outcome, do_all
+from fmtl.sweeps.file import Sweep
+from fmtl.sweeps.plan import Job, State, chosen, clear, jobs_of, keep_scenario, reason_of, state_of, states_of
+from fmtl.sweeps.row import Row
+from fmtl.sweeps.summary import change_against_local, signed, summarise, write_summary
+from fmtl.sweeps.tasks import Outcome, do_all
 
 __all__ = ["Selection", "Verdict", "perform", "planned", "sweep_engine"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from fmtl.report.comparison import Cell
 from fmtl.report.run_reader import Run
-from fmtl.sweep.file import SweepRun
-from fmtl.sweep.plan import Job
+from fmtl.sweeps.file import SweepRun
+from fmtl.sweeps.plan import Job
 
 __all__ = ["Entry", "Row"]
 

@@ -15,10 +15,10 @@ from fmtl.report.curves import write_curves
 from fmtl.report.figure import write_figure
 from fmtl.report.markdown import markdown_report
 from fmtl.report.run_reader import read_run
-from fmtl.sweep.file import Sweep
-from fmtl.sweep.origins import values_by_origin
-from fmtl.sweep.plan import Job, jobs_of, reason_of, states_of
-from fmtl.sweep.row import Entry, Row
+from fmtl.sweeps.file import Sweep
+from fmtl.sweeps.origins import values_by_origin
+from fmtl.sweeps.plan import Job, jobs_of, reason_of, states_of
+from fmtl.sweeps.row import Entry, Row
 from fmtl.tables import escaped, markdown_table, plain_table, printable
 from fmtl_strategies.contract.files import write_json, write_text
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from fmtl.engine.federated_run import LAUNCH_FILE, LOG_FILE
 from fmtl.settings import RunConfig
-from fmtl.sweep.file import Sweep, SweepError
+from fmtl.sweeps.file import Sweep, SweepError
 from fmtl_strategies.contract.files import write_json
 from server_app.config import effective_config, parse_run_config
 from server_app.strategy_source import changed_source
