@@ -1,12 +1,14 @@
-"""One federation of real processes for all tests of a module: a start takes most of the time."""
+"""One federation of real processes, and one run to compare with, for all files: starts take most of the time."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
-from federation import Federation
+from federation import FLOWER_HEARTBEAT, QUICK_HEARTBEAT, Federation, run_apart
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,12 +19,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="finds the processes of coordinator and sites in /proc"))
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Federation]:
-    """Coordinator and the three sites of tests/support/tiny.yaml."""
-    with Federation() as federation:
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest) -> Iterator[Federation]:
+    """Coordinator and the three sites of tests/support/tiny.yaml; in the long lane with Flower's own heartbeats."""
+    long = any(item.get_closest_marker("long") for item in request.session.items)
+    with Federation(heartbeat=FLOWER_HEARTBEAT if long else QUICK_HEARTBEAT) as federation:
         federation.start()
         yield federation
+
+
+@pytest.fixture(scope="module")
+def running(shared: Federation) -> Federation:
+    """The federation with its three sites, whatever an earlier file has left of them."""
+    shared.mend()
+    return shared
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The folder of the same run in one process, by its number of rounds."""
+    return cache(lambda rounds: run_apart(tmp_path_factory.mktemp("undisturbed") / "run", rounds))
 
 
 @pytest.fixture

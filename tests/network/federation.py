@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from bad_replies import NAMED
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, load_scenario
 from safetensors.numpy import load_file
 
@@ -31,7 +31,10 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/support/tiny.yaml"
 CABLE_ADDRESS = "10.231.77.1"
 """Address of the coordinator at its end of a cable to another network namespace."""
-HOOKS = Path(__file__).parent / "hooks"
+_HOOKED = os.pathsep.join([str(Path(__file__).parent / "hooks"), str(ROOT)])
+FLOWER_HEARTBEAT, QUICK_HEARTBEAT = 30, 15
+"""Seconds between signs of life; what misses two of them counts as dead. 10 is the least that Flower takes."""
+
 TRAINING = {"warmup-epochs": 0, "encoder-learning-rate": 0.001, "decoder-learning-rate": 0.001, "schedule": "constant"}
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -54,10 +57,14 @@ class Federation:
 
     Args:
         scenario: a site for every client.
-        prefix: of the temporary folder.
+        folder: where everything goes; a temporary one where left out.
+        heartbeat: seconds between signs of life.
     """
 
-    def __init__(self, scenario: Scenario | None = None, folder: Path | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario | None = None, folder: Path | None = None, heartbeat: int = FLOWER_HEARTBEAT
+    ) -> None:
+        self.heartbeat = heartbeat
         self.place = Path(tempfile.mkdtemp(prefix="fmtl-net-", dir="/tmp")) if folder is None else folder
         self.plans = self.place / "plans"
         self.plans.mkdir()
@@ -68,7 +75,7 @@ class Federation:
             self.shown.append,
             checks=False,
             hosts=("127.0.0.1", CABLE_ADDRESS),
-            environment={**environment(), "FMTL_TEST_PLANS": str(self.plans)},
+            environment={**environment(), "FMTL_TEST_PLANS": str(self.plans), "FMTL_TEST_HEARTBEAT": str(heartbeat)},
         )
 
     def __enter__(self) -> Self:
@@ -88,14 +95,27 @@ class Federation:
 
     def start(self, *names: str) -> None:
         """Start the coordinator and these sites; all where none is named."""
-        self.rehearsal.start_coordinator()
+        self.start_coordinator()
         for name in names or [entry.name for entry in self.rehearsal.scenario.clients]:
             self.start_site(name)
 
+    def start_coordinator(self) -> None:
+        """Start the coordinator and wait until it answers."""
+        self.rehearsal.start_coordinator(PYTHONPATH=_HOOKED)
+
+    def mend(self) -> None:
+        """Start sites of the scenario that have ended, end all others, and forget plans."""
+        self.forget()
+        names = {entry.name for entry in self.rehearsal.scenario.clients}
+        for name in self.rehearsal.processes.keys() - names - {"coordinator"}:
+            self.remove_site(name)
+        for name in sorted(names):
+            if self.rehearsal.processes[name].poll() is not None:
+                self.start_site(name)
+
     def start_site(self, name: str, within: Sequence[str] = (), **variables: str) -> subprocess.Popen[bytes]:
         """Start a site whose client follows its plan; `within` is a command that runs another one."""
-        path = os.pathsep.join([str(HOOKS), str(ROOT)])
-        return self.rehearsal.start_site(name, within, PYTHONPATH=path, **variables)
+        return self.rehearsal.start_site(name, within, PYTHONPATH=_HOOKED, **variables)
 
     def add_site(self, entry: ClientEntry) -> Path:
         """Make a further site and wait until the coordinator knows its key; returns its file."""
@@ -243,11 +263,16 @@ def config(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"strategy": "fedhca2", **TRAINING, **{key.replace("_", "-"): value for key, value in values.items()}}
 
 
-def run_apart(folder: Path, rounds: int, **values: Any) -> Arrays:
-    """Run the same in one process of its own and return its arrays."""
-    settings = {**config(values), "scenario": str(TINY), "num-server-rounds": rounds}
+def run_apart(folder: Path, rounds: int) -> Path:
+    """Run the same in one process of its own and return its folder."""
+    settings = {**config({}), "scenario": str(TINY), "num-server-rounds": rounds}
     arguments = [sys.executable, "-c", _IN_PROCESS, json.dumps(settings), str(folder)]
     subprocess.run(arguments, cwd=ROOT, env=environment(), check=True, timeout=900, stderr=subprocess.DEVNULL)
+    return folder
+
+
+def arrays_apart(folder: Path, rounds: int) -> Arrays:
+    """The arrays of a run on one machine: the server's, and every client's own."""
     return server_arrays(folder) | client_arrays(folder, "clients/*/*", rounds)
 
 
@@ -275,6 +300,17 @@ def assert_equal(one: Arrays, other: Arrays) -> None:
         np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
-def pause(seconds: float) -> None:
-    """Let time pass."""
-    time.sleep(seconds)
+def plan_bad_replies(federation: Federation, pairs: Sequence[tuple[str, ...]]) -> None:
+    """Have two and three send a pair of bad replies in every round from the second on."""
+    for place, client in enumerate(("two", "three")):
+        steps = {f"round_{2 + i}": {"reply": pair[place]} for i, pair in enumerate(pairs) if place < len(pair)}
+        federation.plan(client, **steps)
+
+
+def assert_set_aside(line: Mapping[str, Any], pair: tuple[str, ...]) -> None:
+    """Assert that the history of a round names the reason of each bad reply, and that the round goes on with one."""
+    for client, kind in zip(("two", "three"), pair, strict=False):
+        assert NAMED[kind] in line["set_aside"][client], kind
+        assert client not in line["participants"]
+    assert "one" in line["participants"]
+    assert not line["skipped"]

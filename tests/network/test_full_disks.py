@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from federation import Federation, assert_equal, run_apart
+from federation import Federation, arrays_apart, assert_equal
 
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.runs import RunEndedBadlyError
@@ -83,7 +83,7 @@ def test_full_disk_at_a_site_sets_only_its_round_aside(federation: Federation, m
 
 
 def test_full_disk_at_the_coordinator_ends_the_run_and_a_resumed_one_loses_no_bit(
-    federation: Federation, mount: Mount, tmp_path: Path
+    federation: Federation, mount: Mount, undisturbed: Callable[[int], Path]
 ) -> None:
     runs = federation.rehearsal.coordinator.runs
     mount(runs, ROOMY)
@@ -99,11 +99,11 @@ def test_full_disk_at_the_coordinator_ends_the_run_and_a_resumed_one_loses_no_bi
         federation.resume("server-disk")
     mount(runs, ROOMY)
     assert federation.resume("server-disk")["status"] == "completed"
-    assert_equal(federation.arrays("server-disk", ROUNDS), run_apart(tmp_path / "undisturbed", ROUNDS))
+    assert_equal(federation.arrays("server-disk", ROUNDS), arrays_apart(undisturbed(ROUNDS), ROUNDS))
 
 
 def test_a_disk_full_under_link_and_runs_is_named_and_a_resumed_run_loses_no_bit(
-    on_small_disk: Federation, tmp_path: Path
+    on_small_disk: Federation, undisturbed: Callable[[int], Path]
 ) -> None:
     federation = on_small_disk
     said = lambda: federation.rehearsal.log("coordinator")  # noqa: E731 - read again at every look
@@ -127,4 +127,4 @@ def test_a_disk_full_under_link_and_runs_is_named_and_a_resumed_run_loses_no_bit
     assert federation.processes("flower-superlink") == link
     last = [line for line in federation.history("whole") if line["round"] > 1]
     assert all(line["notes"] == {} and not line["skipped"] for line in last)
-    assert_equal(federation.arrays("whole", ROUNDS), run_apart(tmp_path / "undisturbed", ROUNDS))
+    assert_equal(federation.arrays("whole", ROUNDS), arrays_apart(undisturbed(ROUNDS), ROUNDS))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from federation import Federation, assert_equal, run_apart
+from federation import Federation, arrays_apart, assert_equal
 
 from fmtl.network.runs import RunEndedBadlyError
 from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED
@@ -14,7 +15,7 @@ ROUNDS = 3
 CLIENTS = ("one", "two", "three")
 
 
-def test_killed_link_and_app_change_no_bit(federation: Federation, tmp_path: Path) -> None:
+def test_killed_link_and_app_change_no_bit(federation: Federation, undisturbed: Callable[[int], Path]) -> None:
     # A link that dies while it takes a reply answers it with an error or not at all, and the node drops the reply.
     lost = federation.place / "lost-replies"
     federation.stop_site("two")
@@ -53,4 +54,6 @@ def test_killed_link_and_app_change_no_bit(federation: Federation, tmp_path: Pat
     assert [line["round"] for line in history] == [1, 2, 3, 3]
     assert not any(line["set_aside"] for line in history)
     assert all(not line["notes"] for line in history[1:])
-    assert_equal(federation.arrays("coordinator", ROUNDS), run_apart(tmp_path / "undisturbed", ROUNDS))
+    federation.stop_site("two")
+    federation.start_site("two")
+    assert_equal(federation.arrays("coordinator", ROUNDS), arrays_apart(undisturbed(ROUNDS), ROUNDS))

@@ -1,18 +1,35 @@
-"""The bad replies of field-notes 4, made from a good one."""
+"""Bad replies, made from a good one."""
 
 import json
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
 
-KINDS = (
-    "nan", "inf", "shape-4-1", "shape-scalar", "wrong-shape", "missing-key", "extra-key", "garbage-bytes",
-    "pickled-dtype", "int64", "complex", "header-1e11", "examples-1e9", "examples-nan", "examples-0",
-    "other-client", "other-round", "huge-norm",
-)  # fmt: skip
-
 OVERSIZED = "oversized"
 """24 MB where half a MB is due."""
+
+NAMED = {
+    "nan": "NaN",
+    "inf": "NaN",
+    "shape-4-1": "(4, 1)",
+    "shape-scalar": "()",
+    "wrong-shape": "shape",
+    "missing-key": "groups",
+    "extra-key": "encoder.of.somebody",
+    "garbage-bytes": "npy",
+    "pickled-dtype": "'object'",
+    "int64": "'int64'",
+    "complex": "'complex64'",
+    "header-1e11": "(100000000000,)",
+    "examples-1e9": "train_examples",
+    "examples-nan": "train_examples",
+    "examples-0": "train_examples",
+    "other-client": "signed",
+    "other-round": "round",
+    "huge-norm": "max-update-norm",
+    OVERSIZED: "refused",
+}
+"""What the history names as the reason, by kind of bad reply."""
 
 
 def spoil(reply, kind):

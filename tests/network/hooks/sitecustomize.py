@@ -1,9 +1,10 @@
-"""Makes a site's client misbehave as a test says; on PYTHONPATH of the sites only.
+"""Makes a site's client misbehave as a test says; on PYTHONPATH of the coordinator and the sites.
 
 The variable FMTL_TEST_PLANS names a folder. Before every message the client's process reads `<client>.json` there:
 {"train": {"2": {"sleep": 5, "reply": "nan"}}}: by kind of message and round. With "hold" it waits for as long as its
 plan says so. What it has been asked is appended to `<client>.calls`, a line for each.
 
+FMTL_TEST_HEARTBEAT: seconds between the signs of life of nodes and apps, for which Flower has no setting.
 FMTL_TEST_CLOCK: a file with the seconds by which the clock of the site is ahead, none where it is not there; read at
 every look at the clock. FMTL_TEST_REPLAY: before every reply the node posts the one before again, with the same
 signature, and appends a line to this file: which reply it was, and what the link answered. FMTL_TEST_NO_HEARTBEATS:
@@ -149,7 +150,13 @@ def lose_replies(module):
     module.Client.send = send_or_lose
 
 
+def set_heartbeat(module):
+    module.HEARTBEAT_DEFAULT_INTERVAL = int(os.environ["FMTL_TEST_HEARTBEAT"])
+
+
 PATCHES = {}
+if "FMTL_TEST_HEARTBEAT" in os.environ:
+    PATCHES["flwr.common.constant"] = set_heartbeat
 if "FMTL_TEST_PLANS" in os.environ and "client_app.site.resident.serving" in sys.orig_argv:
     PATCHES["client_app.round.handlers"] = follow_plan
 if any(argument.endswith("flower-supernode") for argument in sys.orig_argv):
