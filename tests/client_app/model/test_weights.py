@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from errors import naming
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -110,10 +111,9 @@ def test_unmatched_keys_are_an_error_that_names_them_and_changes_nothing(
     published: dict[str, Tensor], encoder: Encoder, tmp_path: Path
 ) -> None:
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    with pytest.raises(WeightsError) as caught:
+    unmatched = naming("missing: backbone.bn1.bias", "unexpected: stray.weight", "another shape: backbone.bn1.weight")
+    with pytest.raises(WeightsError, match=unmatched):
         load_encoder_weights(encoder, NAME, _save(_damaged(published), tmp_path))
-    for part in ("missing: backbone.bn1.bias", "unexpected: stray.weight", "another shape: backbone.bn1.weight"):
-        assert part in str(caught.value)
     assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
 
 
@@ -131,12 +131,12 @@ def test_unmatched_keys_are_reported_when_allowed(
 
 def test_file_without_one_fitting_array_is_an_error_even_when_allowed(encoder: Encoder, tmp_path: Path) -> None:
     path = _save({"stray.weight": torch.zeros(2)}, tmp_path)
-    with pytest.raises(WeightsError, match="not one array fits"):
+    with pytest.raises(WeightsError, match=naming("fits")):
         load_encoder_weights(encoder, NAME, path, allow_unmatched=True)
 
 
 def test_absent_file_says_where_the_weights_are_published(encoder: Encoder, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no such file.*model.safetensors of .*timm/resnet10t"):
+    with pytest.raises(WeightsError, match=naming("model.safetensors", "timm/resnet10t")):
         load_encoder_weights(encoder, NAME, tmp_path / "absent.safetensors")
 
 
@@ -144,20 +144,20 @@ def test_absent_file_says_where_the_weights_are_published(encoder: Encoder, tmp_
 def test_damaged_file_is_a_clear_error(content: bytes, encoder: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
+    with pytest.raises(WeightsError, match=naming("safetensors")):
         load_encoder_weights(encoder, NAME, path)
 
 
 def test_file_cut_short_is_a_clear_error(published: dict[str, Tensor], encoder: Encoder, tmp_path: Path) -> None:
     path = _save(published, tmp_path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match="cannot be read as safetensors"):
+    with pytest.raises(WeightsError, match=naming("safetensors")):
         load_encoder_weights(encoder, NAME, path)
 
 
 def test_non_finite_values_are_refused_by_name(published: dict[str, Tensor], encoder: Encoder, tmp_path: Path) -> None:
     broken = published | {"bn1.bias": torch.full_like(published["bn1.bias"], float("nan"))}
-    with pytest.raises(WeightsError, match=r"NaN or infinite in bn1.bias"):
+    with pytest.raises(WeightsError, match=naming("NaN", "bn1.bias")):
         load_encoder_weights(encoder, NAME, _save(broken, tmp_path))
 
 
@@ -175,10 +175,8 @@ def test_without_network_the_hub_error_names_file_and_setting(
         raise LocalEntryNotFoundError(f"{repository}/{file}")
 
     monkeypatch.setattr(weights, "hf_hub_download", refuse)
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(WeightsError, match=naming("model.safetensors", "timm/resnet10t", "encoder-weights")):
         load_encoder_weights(encoder, NAME, "hub")
-    for part in ("model.safetensors", "timm/resnet10t", "set encoder-weights to its path"):
-        assert part in str(caught.value)
 
 
 def test_hub_file_goes_through_the_same_checks(

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from errors import naming
 
 from client_app.training.errors import StateError
 from client_app.training.state import Answer, ClientState, Counters, ModelState, StateFolder
@@ -116,13 +117,13 @@ def test_a_state_that_was_fallen_back_to_is_kept(folder: StateFolder) -> None:
 def test_no_readable_state_is_an_error_not_a_fresh_start(folder: StateFolder) -> None:
     save_chain(folder, 1)
     (folder.path / "round-00001" / "state.json").write_text("no json")
-    with pytest.raises(StateError, match=r"none of the states .* can be read \(rounds 1\)"):
+    with pytest.raises(StateError, match=naming("states", "1")):
         folder.restore(before=2)
 
 
 def test_going_back_further_than_the_kept_rounds_is_an_error(folder: StateFolder) -> None:
     save_chain(folder, 1, 2, 3, 4)
-    with pytest.raises(StateError, match="resume it from a checkpoint of round 3 or later"):
+    with pytest.raises(StateError, match=naming("checkpoint", "3")):
         folder.restore(before=2)
 
 

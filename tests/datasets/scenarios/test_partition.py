@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from errors import naming
 from fmtl_datasets.scenarios.partition import disjoint_part, fraction_part
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,14 +43,14 @@ def test_partition_leaves_the_global_random_state_alone() -> None:
 
 @pytest.mark.parametrize(("part", "of"), [(5, 5), (-1, 5), (0, 0)])
 def test_part_that_does_not_exist_is_refused(part: int, of: int) -> None:
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match=naming("exist")):
         disjoint_part(10, part, of, 0)
 
 
 def test_more_parts_than_images_and_empty_fractions_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 images cannot be divided between 4 clients"):
+    with pytest.raises(ValueError, match=naming("3 images", "4 clients")):
         disjoint_part(3, 0, 4, 0)
-    with pytest.raises(ValueError, match="holds no image"):
+    with pytest.raises(ValueError, match=naming("image")):
         fraction_part(10, 0.0, 0.01, 0)
-    with pytest.raises(ValueError, match="do not lie within"):
+    with pytest.raises(ValueError, match=naming("within")):
         fraction_part(10, 0.6, 0.6, 0)

@@ -7,6 +7,7 @@ import colorsys
 import numpy as np
 import pytest
 import torch
+from errors import naming
 from fmtl_datasets.shared.colour import distort_colours, normalise, scale_saturation
 from torch import Generator
 
@@ -29,9 +30,9 @@ def test_half_normalisation_is_rgb_by_128_minus_1() -> None:
 
 
 def test_normalising_twice_and_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be uint8"):
+    with pytest.raises(ValueError, match=naming("uint8")):
         normalise(normalise(PIXELS, "half"), "half")
-    with pytest.raises(ValueError, match="normalisation = 'none' is not known"):
+    with pytest.raises(ValueError, match=naming("normalisation", "none")):
         normalise(PIXELS, "none")  # type: ignore[arg-type]
 
 

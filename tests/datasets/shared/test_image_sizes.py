@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from errors import naming
 from fmtl_datasets.registry import open_dataset, open_source, open_split, require_fitting
 from fmtl_datasets.scenarios.scenario import ClientEntry, ScenarioError
 from fmtl_datasets.shared.source import DataFileError, SourceSettings
@@ -63,10 +64,7 @@ def test_image_that_training_could_never_see_whole_is_refused_by_name(tmp_path: 
     write_nyud(tmp_path, "atrc", train=2, val=3, size=(48, 64))
     Image.new("RGB", (129, 80)).save(tmp_path / "images" / "0004.png")
     client = entry(tmp_path)
-    expected = (
-        r"client a: .*images/0004\.png has 80 x 129 pixels, which is too large for image-size = \[64, 64\] under "
-        r"fit: pad; .* up to 2 times .* fit: inside or fit: resize\."
-    )
+    expected = naming("client a", "images/0004.png", "80 x 129", "image-size", "[64, 64]", "fit: inside", "fit: resize")
     with pytest.raises(ScenarioError, match=expected):
         open_dataset(client, "validation")
     with pytest.raises(ScenarioError, match=expected):
@@ -82,16 +80,14 @@ def test_training_images_are_refused_where_the_augmentation_does_not_cut_them(tm
         lambda: open_dataset(client, "train"),
         lambda: require_fitting(client, open_source("nyud", SourceSettings(tmp_path))),
     ):
-        with pytest.raises(
-            ScenarioError, match=r"48 x 80 pixels \(2 of 2 .*augment: flip does not cut.*, or augment: r"
-        ):
+        with pytest.raises(ScenarioError, match=naming("48 x 80", "2 of 2", "augment: flip", "augment: r")):
             attempt()
 
 
 def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     write_nyud(tmp_path, "vandenhende", train=2, val=1)
     (tmp_path / "images" / "0003.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataFileError, match=r"images/0003\.jpg: cannot be read as an image"):
+    with pytest.raises(DataFileError, match=naming("images/0003.jpg")):
         open_dataset(entry(tmp_path), "validation")
 
 

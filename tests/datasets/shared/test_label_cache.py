@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from errors import naming
 from fmtl_datasets.shared.label_cache import Derivation, LabelCache
 
 LABEL = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -176,18 +177,18 @@ def test_what_cannot_be_derived_is_not_kept(tmp_path: Path, source: Path) -> Non
         raise ValueError(f"{path}: is damaged")
 
     cache = LabelCache(tmp_path / "cache", source.parent)
-    with pytest.raises(ValueError, match=r"1\.mat: is damaged"):
+    with pytest.raises(ValueError, match=naming("1.mat")):
         cache.get(EDGE, "1", source, fail)
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("inside", [".", "cache", "deep/../cache"])
 def test_a_folder_inside_the_data_set_is_refused(source: Path, inside: str) -> None:
-    with pytest.raises(ValueError, match="inside the data set"):
+    with pytest.raises(ValueError, match=naming("inside")):
         LabelCache(source.parent / inside, source.parent)
 
 
 @pytest.mark.parametrize("image_id", ["../1", "a/b", ""])
 def test_an_id_that_is_a_path_is_refused(tmp_path: Path, source: Path, image_id: str) -> None:
-    with pytest.raises(ValueError, match="not a plain file name"):
+    with pytest.raises(ValueError, match=naming("name")):
         LabelCache(tmp_path / "cache", source.parent).get(EDGE, image_id, source, Deriving())

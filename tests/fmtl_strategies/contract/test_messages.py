@@ -19,7 +19,7 @@ def test_text_survives_the_way_through_records() -> None:
         ('{"client": "a", "round": 1, "train_examples": 5, "extra": 1}', "'extra'"),
         ('{"client": "a", "round": 1, "train_examples": 5, "losses": {"edge": NaN}}', "'losses.edge'"),
         ('{"client": "a", "round": 1, "train_examples": "5"}', "'train_examples'"),
-        ("not json", "Invalid JSON"),
+        ("not json", "JSON"),
     ],
 )
 def test_text_that_does_not_fit_names_the_field(text: str, said: str) -> None:

@@ -36,15 +36,15 @@ def test_task_names_may_have_capitals_and_group_names_follow() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"groups": _groups([ENCODER, ENCODER])}, "names an array twice"),
-        ({"groups": _groups([{"name": "w", "shape": [-5]}])}, "greater than or equal to 1"),
-        ({"groups": _groups([{"name": "w", "shape": [10**12]}])}, "the limit is"),
-        ({"groups": _groups([{"name": "w", "shape": [10**12]}], [{"name": "w", "shape": [-(10**12)]}])}, "equal to 1"),
-        ({"groups": {**_groups([ENCODER]), "x" * 10**6: {"arrays": [ENCODER]}}}, "should match pattern"),
-        ({"client": "../../etc"}, "should match pattern"),
-        ({"train_examples": 10**12}, "less than or equal to"),
-        ({"protocol": 2}, "speaks protocol 2"),
-        ({"versions": {"torch": "x" * 1000}}, "at most 64 characters"),
+        ({"groups": _groups([ENCODER, ENCODER])}, "groups"),
+        ({"groups": _groups([{"name": "w", "shape": [-5]}])}, "shape"),
+        ({"groups": _groups([{"name": "w", "shape": [10**12]}])}, "limit"),
+        ({"groups": _groups([{"name": "w", "shape": [10**12]}], [{"name": "w", "shape": [-(10**12)]}])}, "shape"),
+        ({"groups": {**_groups([ENCODER]), "x" * 10**6: {"arrays": [ENCODER]}}}, "groups"),
+        ({"client": "../../etc"}, "client"),
+        ({"train_examples": 10**12}, "train_examples"),
+        ({"protocol": 2}, "protocol 2"),
+        ({"versions": {"torch": "x" * 1000}}, "versions"),
     ],
 )
 def test_impossible_profile_is_refused(changes: dict[str, Any], said: str) -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from errors import naming
 
 from fmtl_strategies.maths.attention import (
     Partners,
@@ -100,7 +101,7 @@ def test_entropy_is_one_for_uniform_and_zero_for_single_attention() -> None:
 
 def test_unknown_scale_and_bad_temperature_raise() -> None:
     grams = array_products(UPDATES, SEGMENTS).grams
-    with pytest.raises(ValueError, match="attention scale"):
+    with pytest.raises(ValueError, match=naming("scale")):
         attention_coefficients(grams, SEGMENTS, span="array", scale="linear")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="temperature"):
         attention_coefficients(grams, SEGMENTS, span="array", scale="raw", temperature=-1.0)
@@ -124,5 +125,5 @@ def test_products_with_partners_are_those_of_float64_at_every_size(scale: float,
 
 
 def test_partners_of_another_layout_raise() -> None:
-    with pytest.raises(ValueError, match="decoder rows have 44 columns, the segments describe 45"):
+    with pytest.raises(ValueError, match=naming("44", "45")):
         array_products(UPDATES, SEGMENTS, Partners(UPDATES[:, :44], [(0, 0)]))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from errors import naming
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,7 +68,7 @@ def test_a_client_without_a_direction_does_not_spoil_the_others() -> None:
 
 
 def test_no_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected at least 1"):
+    with pytest.raises(ValueError, match=naming("1")):
         hard_groups(np.eye(2), 0)
 
 

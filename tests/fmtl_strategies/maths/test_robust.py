@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from errors import naming
 from flwr.app import ArrayRecord, RecordDict
 from flwr.serverapp.strategy.multikrum import select_multikrum
 
@@ -113,7 +114,7 @@ def test_scores_do_not_depend_on_the_unit_of_the_updates() -> None:
 def test_krum_needs_two_attackers_and_three_more_rows(count: int, attackers: int, applies: bool) -> None:
     assert krum_applies(count, attackers) == applies
     if not applies:
-        with pytest.raises(ValueError, match=f"at least {2 * attackers + 3} rows"):
+        with pytest.raises(ValueError, match=naming(2 * attackers + 3, "rows")):
             krum_scores(np.eye(count), attackers)
 
 

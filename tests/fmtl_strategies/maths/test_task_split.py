@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from errors import naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,7 +104,7 @@ def test_beyond_nine_tasks_no_single_move_is_better(groups: int, seed: int) -> N
 
 
 def test_no_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected at least 1"):
+    with pytest.raises(ValueError, match=naming("1")):
         split_tasks("ab", {}, 0)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from errors import naming
 from fmtl_datasets.shared.objects import Instances
 from fmtl_datasets.sources.procedural.dataset import ProceduralScenes
 from torch import Tensor
@@ -154,20 +155,20 @@ def test_wrong_mode_is_named(task: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([SOME], "1 labels for 2 images"),
-        ([SOME, coco.instances([(1, 1, 9, 9)], size=(32, 64))], "images of 32x64 pixels"),
-        ([SOME, replace(SOME, masks=None)], "no masks"),
-        ([SOME, coco.instances([(1, 1, 9, 9)], [3])], r"class 3, but the head predicts 3 classes \(0 to 2\)"),
+        ([SOME], "2 images"),
+        ([SOME, coco.instances([(1, 1, 9, 9)], size=(32, 64))], "32x64"),
+        ([SOME, replace(SOME, masks=None)], "masks"),
+        ([SOME, coco.instances([(1, 1, 9, 9)], [3])], "class 3"),
         ([SOME, coco.instances([(1, 1, 9, 9)], [-1])], "class -1"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels: list[Instances], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=naming(message)):
         _prediction("instance", train=True).losses(labels)
 
 
 def test_label_without_keypoints_is_refused() -> None:
-    with pytest.raises(ValueError, match="no keypoints"):
+    with pytest.raises(ValueError, match=naming("keypoints")):
         _prediction("keypoints", train=True).losses([SOME, replace(SOME, keypoints=None)])
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from errors import naming
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -117,7 +118,7 @@ def test_pyramid_has_five_levels_for_every_encoder(name: str) -> None:
 
 def test_pyramid_without_a_map_or_with_five_is_refused() -> None:
     for channels in ((), (8,) * 5):
-        with pytest.raises(ValueError, match=f"gives {len(channels)} feature maps"):
+        with pytest.raises(ValueError, match=naming(len(channels), "maps")):
             FeaturePyramid(channels, 8)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from errors import naming
 from fmtl_datasets.registry import open_dataset
 from fmtl_datasets.scenarios.scenario import ClientEntry
 from fmtl_datasets.shared.conventions import IGNORE
@@ -181,7 +182,7 @@ def test_scoring_refuses_labels_of_the_wrong_shape() -> None:
         if label.ndim == 4:
             metric.update(torch.zeros(1, 1, 8, 8), label)  # integers 0, 1 and 255 are one label, too
             continue
-        with pytest.raises(ValueError, match="integers \\(B, H, W\\) for several annotators"):
+        with pytest.raises(ValueError, match=naming("(B, H, W)")):
             metric.update(torch.zeros(1, 1, 8, 8), label)
 
 
@@ -263,7 +264,7 @@ def test_real_images_have_four_to_nine_annotators_and_both_formats() -> None:
 def test_an_incomplete_folder_is_refused_with_the_missing_path(tmp_path: Path, part: str) -> None:
     write_bsds(tmp_path, train=2, val=1)
     (tmp_path / part).rename(tmp_path / "elsewhere")
-    with pytest.raises(DataLayoutError, match=f"{tmp_path / part} is missing"):
+    with pytest.raises(DataLayoutError, match=naming(tmp_path / part)):
         open_source(SourceSettings(tmp_path))
 
 
@@ -271,7 +272,7 @@ def test_a_missing_drawing_is_named(tmp_path: Path) -> None:
     write_bsds(tmp_path, train=2, val=1)
     lost = tmp_path / "edge_annotators" / "100007.png"
     lost.unlink()
-    with pytest.raises(DataLayoutError, match=f"{lost} is missing"):
+    with pytest.raises(DataLayoutError, match=naming(lost)):
         open_source(SourceSettings(tmp_path)).open(("edge",), "train")
 
 

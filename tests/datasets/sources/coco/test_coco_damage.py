@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from errors import naming
 from fmtl_datasets.shared.source import DataFileError, SourceSettings
 from fmtl_datasets.sources.coco.json_lists import read_entries, read_spans
 from fmtl_datasets.sources.coco.source import open_source
@@ -126,38 +127,38 @@ def segment(key: str, value: Any) -> Callable[[Content], object]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (segment("category_id", 91), "annotation 1000 has category 91, which is none of the 133"),
-        (segment("iscrowd", 5), "has iscrowd 5"),
-        (segment("id", 0), "is no number from 1 to 16777215"),
-        (segment("id", 2**24), "is no number from 1 to 16777215"),
-        (lambda c: c["annotations"][0]["segments_info"].append(c["annotations"][0]["segments_info"][0]), "there twice"),
+        (segment("category_id", 91), "category 91"),
+        (segment("iscrowd", 5), "iscrowd 5"),
+        (segment("id", 0), "16777215"),
+        (segment("id", 2**24), "16777215"),
+        (lambda c: c["annotations"][0]["segments_info"].append(c["annotations"][0]["segments_info"][0]), "twice"),
     ],
 )
 def test_a_wrong_segment_is_named(root: Path, change: Callable[[Content], object], message: str) -> None:
     edit(root, "panoptic", change)
-    with pytest.raises(DataFileError, match=message):
+    with pytest.raises(DataFileError, match=naming("annotation 1000", message)):
         read_all(root, "panoptic")
 
 
 def test_segments_that_are_only_in_the_map_or_only_in_the_file_are_named(root: Path) -> None:
     removed: list[int] = []
     edit(root, "panoptic", lambda content: removed.append(content["annotations"][0]["segments_info"].pop()["id"]))
-    with pytest.raises(DataFileError, match=rf"000000001000\.png shows segment {removed[0]}, which panoptic_train2017"):
+    with pytest.raises(DataFileError, match=naming("000000001000.png", removed[0], "panoptic_train2017")):
         read_all(root, "panoptic")
     extra = {"id": 123, "category_id": 1, "iscrowd": 0, "area": 0, "bbox": [0, 0, 0, 0]}
     write_coco(root, train=2, val=0)
     edit(root, "panoptic", lambda content: content["annotations"][0]["segments_info"].append(extra))
-    with pytest.raises(DataFileError, match=r"lists segment 123, which its map 000000001000\.png does not show"):
+    with pytest.raises(DataFileError, match=naming("123", "000000001000.png")):
         read_all(root, "panoptic")
 
 
 def test_a_map_of_another_size_or_that_is_no_image_is_named(root: Path) -> None:
     path = root / "annotations" / "panoptic_train2017" / "000000001000.png"
     Image.open(path).resize((40, 32), Image.Resampling.NEAREST).save(path)
-    with pytest.raises(DataFileError, match=r"000000001000\.png: the map has \(32, 40\) pixels, its image \(64, 80\)"):
+    with pytest.raises(DataFileError, match=naming("000000001000.png", "(32, 40)", "(64, 80)")):
         read_all(root, "panoptic")
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataFileError, match=r"000000001000\.png cannot be read as an image"):
+    with pytest.raises(DataFileError, match=naming("000000001000.png")):
         read_all(root, "panoptic")
 
 
@@ -165,11 +166,11 @@ def test_an_image_of_another_size_or_that_is_truncated_is_named(root: Path) -> N
     path = root / "images" / "train2017" / "000000001007.jpg"
     whole = path.read_bytes()
     Image.open(path).resize((160, 128)).save(path)
-    with pytest.raises(DataFileError, match=r"000000001007\.jpg: the image has 128 x 160 pixels, its annotation in"):
+    with pytest.raises(DataFileError, match=naming("000000001007.jpg", "128 x 160")):
         read_all(root, "instance")
     for content in (whole[: len(whole) // 2], b"", b"no picture"):
         path.write_bytes(content)
-        with pytest.raises(DataFileError, match=r"000000001007\.jpg cannot be read as an image"):
+        with pytest.raises(DataFileError, match=naming("000000001007.jpg")):
             read_all(root, "instance")
 
 
@@ -179,7 +180,7 @@ def test_annotation_files_of_different_images_are_refused(root: Path) -> None:
         content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] == 1000]
 
     edit(root, "instance", drop)
-    with pytest.raises(DataFileError, match=r"instances_train2017\.json does not list image 1007 \(1 of 2 images"):
+    with pytest.raises(DataFileError, match=naming("instances_train2017.json", "1007", "1 of 2")):
         open_source(SourceSettings(root)).open(["instance"], "train2017")
     assert len(open_source(SourceSettings(root)).open(["instance"], "train2017", np.array([0]))) == 1
 
@@ -190,7 +191,7 @@ def test_annotation_files_of_different_images_are_refused(root: Path) -> None:
 def test_a_file_that_is_no_json_of_coco_is_named_with_its_archive(root: Path, content: str) -> None:
     path = root / "annotations" / "instances_train2017.json"
     path.write_text(content)
-    with pytest.raises(DataFileError, match=r"instances_train2017\.json comes from annotations_trainval2017\.zip"):
+    with pytest.raises(DataFileError, match=naming("instances_train2017.json", "annotations_trainval2017.zip")):
         read_all(root, "instance")
 
 
@@ -199,7 +200,7 @@ def test_an_incomplete_download_is_refused(root: Path, cut: float) -> None:
     path = root / "annotations" / "instances_train2017.json"
     text = path.read_text()
     path.write_text(text[: int(len(text) * cut)])
-    with pytest.raises(DataFileError, match="damaged or not complete"):
+    with pytest.raises(DataFileError, match=naming("damaged")):
         read_all(root, "instance")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from errors import naming
 from fmtl_datasets.shared.source import DataFileError, DataLayoutError, SourceSettings
 from fmtl_datasets.sources.folder.settings import ClassFiles, Description, path_problem
 from fmtl_datasets.sources.folder.source import FolderSource, open_source
@@ -45,51 +46,51 @@ def opened(root: Path, text: str | None = None) -> FolderSource:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("old", "new", "facts"),
     [
-        ("name: plant", "name: a plant", r":1: name = 'a plant': expected 1 to 64 letters"),
-        ("images: images\n", "", r":1: the key 'images' is missing"),
+        ("name: plant", "name: a plant", (":1", "name", "a plant")),
+        ("images: images\n", "", (":1", "images")),
         (
             "images: images",
             "images: {folder: images, wite: 3}",
-            r":2: images.wite: unknown key 'wite'. Did you mean 'white'",
+            (":2", "images.wite", "white"),
         ),
-        ("images: images", "images: {folder: images, white: 0}", r":2: images.white = 0: .*greater than or equal to 1"),
-        ("classes: 13", "classes: 1", r":9: tasks.semseg.classes = 1: expected 2 to 255 classes"),
-        ("classes: 13", "classes: [a, b, a]", r":9: tasks.semseg.classes = \['a', 'b', 'a'\]: a class is listed twice"),
-        ("classes: 13", "classes: 2.5", r":9: tasks.semseg.classes = 2.5: expected a list of class names"),
+        ("images: images", "images: {folder: images, white: 0}", (":2", "images.white", 0, 1)),
+        ("classes: 13", "classes: 1", (":9", "tasks.semseg.classes", "2 to 255")),
+        ("classes: 13", "classes: [a, b, a]", (":9", "tasks.semseg.classes", ["a", "b", "a"])),
+        ("classes: 13", "classes: 2.5", (":9", "tasks.semseg.classes", 2.5)),
         (
             "classes: 13",
             "classes: 13\n    ignore: 70000",
-            r":10: tasks.semseg.ignore = 70000: 70000 is not a pixel value",
+            (":10", "tasks.semseg.ignore", 70000),
         ),
         (
             "classes: 13",
             "classes: [a, b]\n    values: {7: c}",
-            r":7: tasks.semseg: values: 7 means 'c', which is none of",
+            (":7", "tasks.semseg", "values", 7, "c"),
         ),
         (
             "classes: 13",
             "classes: 2\n    values: {255: 1}",
-            r":7: tasks.semseg: the pixel value 255 is given a class and",
+            (":7", "tasks.semseg", 255),
         ),
-        ("classes: 13", "classes: 2\n    values: {x: 1}", r":10: tasks.semseg.values: 'x' is not a pixel value"),
-        ("units-per-metre: 1000", "units-per-metre: 0", r":12: tasks.depth.units-per-metre = 0: .*greater than 0"),
-        ("  depth:", "  dephts:", r":10: tasks.dephts: unknown key 'dephts'. Did you mean 'depth'\?"),
+        ("classes: 13", "classes: 2\n    values: {x: 1}", (":10", "tasks.semseg.values", "x")),
+        ("units-per-metre: 1000", "units-per-metre: 0", (":12", "tasks.depth.units-per-metre", 0)),
+        ("  depth:", "  dephts:", (":10", "tasks.dephts", "depth")),
         (
             "  depth:\n    folder: labels/depth\n    units-per-metre: 1000",
             "  saliency: 7",
-            r":10: tasks.saliency = 7: expected the keys",
+            (":10", "tasks.saliency", 7),
         ),
-        ("lists:", "split: {validation: 0.2}\nlists:", r":1: give either 'lists' .* or 'split'"),
-        ("  validation: validation.txt", "  the validation: validation.txt", r"letters, digits"),
-        ("tasks:", "name: again\ntasks:", r":6: a key is given twice.*name"),
-        ("name: plant", "name: [", r"not valid YAML"),
+        ("lists:", "split: {validation: 0.2}\nlists:", (":1", "lists", "split")),
+        ("  validation: validation.txt", "  the validation: validation.txt", ("the validation",)),
+        ("tasks:", "name: again\ntasks:", (":6", "name", "twice")),
+        ("name: plant", "name: [", ("YAML",)),
     ],
 )
-def test_mistakes_are_named_with_line_and_key(root: Path, old: str, new: str, message: str) -> None:
+def test_mistakes_are_named_with_line_and_key(root: Path, old: str, new: str, facts: tuple[object, ...]) -> None:
     assert old in GOOD
-    with pytest.raises(DataFileError, match=re.escape(str(root / "fmtl-data.yaml")) + ".*" + message):
+    with pytest.raises(DataFileError, match=naming(root / "fmtl-data.yaml", *facts)):
         opened(root, GOOD.replace(old, new))
 
 
@@ -102,14 +103,14 @@ def test_all_mistakes_are_listed_at_once(root: Path) -> None:
 
 
 def test_a_description_without_tasks_is_refused(root: Path) -> None:
-    with pytest.raises(DataFileError, match="'tasks' is empty"):
+    with pytest.raises(DataFileError, match=naming("tasks", "empty")):
         opened(root, GOOD[: GOOD.index("tasks:")] + "tasks: {}\n")
 
 
 def test_a_folder_without_a_description_says_where_to_read_how_to_write_one(tmp_path: Path) -> None:
-    with pytest.raises(DataLayoutError, match=r"fmtl-data.yaml is missing.*docs/your-own-data.md"):
+    with pytest.raises(DataLayoutError, match=naming("fmtl-data.yaml", "docs/your-own-data.md")):
         opened(tmp_path)
-    with pytest.raises(DataLayoutError, match="is no folder"):
+    with pytest.raises(DataLayoutError, match=naming("folder")):
         opened(tmp_path / "nowhere")
 
 
@@ -131,7 +132,7 @@ def test_plain_paths_are_not_tricks(given: str) -> None:
     [("images: images", 2), ("train: train.txt", 4), ("folder: labels/semseg", 8), ("folder: labels/depth", 11)],
 )
 def test_no_path_of_the_description_leads_out_of_the_data_root(root: Path, trick: str, key: str, line: int) -> None:
-    with pytest.raises(DataFileError, match=rf":{line}: .*{re.escape(trick)}.*not a path inside the data root"):
+    with pytest.raises(DataFileError, match=naming(f":{line}:", trick)):
         opened(root, GOOD.replace(key, f"{key.split(':')[0]}: {trick}"))
 
 
@@ -140,7 +141,7 @@ def test_links_that_lead_out_of_the_data_root_are_refused(root: Path, part: str)
     outside = root.parent / "outside"
     (root / part).rename(outside)
     (root / part).symlink_to(outside)
-    with pytest.raises(DataLayoutError, match=f"{re.escape(repr(part))} leads out of the data root"):
+    with pytest.raises(DataLayoutError, match=naming(part, "data root")):
         opened(root)
 
 
@@ -149,7 +150,7 @@ def test_linked_files_outside_the_data_root_are_refused(root: Path, part: str) -
     outside = root.parent / "outside.png"
     (root / part).rename(outside)
     (root / part).symlink_to(outside)
-    with pytest.raises(DataLayoutError, match=f"{part} is a link that leads out of the data root"):
+    with pytest.raises(DataLayoutError, match=naming(part, "link")):
         opened(root).open(("semseg",), "train")
 
 
@@ -180,7 +181,7 @@ def test_wrong_lines_of_a_list_are_named(root: Path, line: str, message: str) ->
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xff\xfe\x00"])
 def test_a_list_without_ids_is_refused(root: Path, content: bytes) -> None:
     (root / "train.txt").write_bytes(content)
-    with pytest.raises(DataFileError, match=r"train.txt: (this list is empty|cannot be read)"):
+    with pytest.raises(DataFileError, match=naming("train.txt")):
         opened(root)
 
 
@@ -198,9 +199,9 @@ def test_training_list_comes_first_and_validation_second(root: Path) -> None:
 
 def test_an_unknown_list_or_task_is_refused_with_those_there_are(root: Path) -> None:
     source = opened(root)
-    with pytest.raises(DataLayoutError, match=r":3: there is no list 'test'; there are train, validation"):
+    with pytest.raises(DataLayoutError, match=naming(":3", "test", "train, validation")):
         source.ids("test")
-    with pytest.raises(ValueError, match="has no edge; it offers semseg, depth"):
+    with pytest.raises(ValueError, match=naming("edge", "semseg, depth")):
         source.open(("edge",), "train")
 
 
@@ -210,30 +211,32 @@ def test_a_label_that_is_missing_is_named_with_the_place_where_it_should_be(root
     source = opened(root)
     paths = [file.path for file in source.files("train", ("semseg",)) if not file.path.is_file()]
     assert paths == [root / f"labels/semseg/room1/scene000{number}.png" for number in (0, 2)]
-    with pytest.raises(DataLayoutError, match=r"labels/semseg/room1/scene0000.png is missing and 1 more like it"):
+    with pytest.raises(DataLayoutError, match=naming("labels/semseg/room1/scene0000.png", "1")):
         source.open(("semseg",), "train")
     assert len(source.open(("depth",), "train")) == 3
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("old", "new", "facts"),
     [
         (
             "    units-per-metre: 1000\n",
             "",
-            r":11: .*labels/depth holds no file that ends in .npy. .* needs 'units-per-metre'",
+            (":11", "labels/depth", ".npy", "units-per-metre"),
         ),
-        ("classes: 13", "classes: 13\n    suffix: _mask", r":8: .*labels/semseg holds no file that ends in _mask.png"),
+        ("classes: 13", "classes: 13\n    suffix: _mask", (":8", "labels/semseg", "_mask.png")),
     ],
 )
-def test_a_folder_without_labels_of_that_kind_is_named(root: Path, old: str, new: str, message: str) -> None:
-    with pytest.raises(DataLayoutError, match=message):
+def test_a_folder_without_labels_of_that_kind_is_named(
+    root: Path, old: str, new: str, facts: tuple[object, ...]
+) -> None:
+    with pytest.raises(DataLayoutError, match=naming(*facts)):
         opened(root, GOOD.replace(old, new))
 
 
 def test_two_files_of_one_name_are_refused(root: Path) -> None:
     Image.new("RGB", (20, 16)).save(root / "images/room1/scene0000.jpg")
-    with pytest.raises(DataLayoutError, match=r"are both 'room1/scene0000'"):
+    with pytest.raises(DataLayoutError, match=naming("room1/scene0000")):
         opened(root)
 
 
@@ -294,7 +297,7 @@ def test_ignored_values_may_be_several_or_none() -> None:
 
 def test_masks_need_values_that_differ() -> None:
     for wrong in ({"positive": 0}, {"ignore": 255}, {"positive": "none"}):
-        with pytest.raises(ValueError, match="need different values"):
+        with pytest.raises(ValueError, match=naming("values")):
             Description.model_validate(
                 {
                     "name": "x",

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from errors import naming
 from fmtl_datasets.shared.conventions import IGNORE
 from fmtl_datasets.shared.source import DataFileError, SourceSettings
 from fmtl_datasets.sources.folder.labels import decoder
@@ -118,7 +119,7 @@ def test_a_truncated_image_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(DataFileError, match="cannot be read as an image"):
+    with pytest.raises(DataFileError, match=naming("image")):
         read_image(path)
 
 
@@ -143,9 +144,9 @@ def test_a_label_of_another_size_is_refused_and_one_on_its_side_is_recognised(tm
     first, second = (tmp_path / f"labels/semseg/{image_id}.png" for image_id in samples.ids)
     saved(first, np.zeros((16, 21), dtype=np.uint8))
     saved(second, np.zeros((20, 16), dtype=np.uint8))
-    with pytest.raises(DataFileError, match=f"{first}: the label has 16 rows and 21 columns, its image 16 and 20"):
+    with pytest.raises(DataFileError, match=naming(first, "21", "20")):
         samples[0]
-    with pytest.raises(DataFileError, match=f"{second}: .* It lies on its side"):
+    with pytest.raises(DataFileError, match=naming(second, "side")):
         samples[1]
 
 
@@ -180,7 +181,7 @@ def test_grey_labels_of_few_bits_are_refused_because_decoders_stretch_them(tmp_p
     content = bytearray(path.read_bytes())
     content[24] = 4
     path.write_bytes(content)
-    with pytest.raises(DataFileError, match="2 or 4 bits stretches its values"):
+    with pytest.raises(DataFileError, match=naming("2 or 4 bits")):
         decoder(THREE)(path)
 
 
@@ -203,7 +204,7 @@ def test_masks_take_the_values_that_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", np.array([[0, 1, 2, 9]], dtype=np.uint8))
     labels = EdgeFiles(folder="x", positive=[1, 2], negative=0, ignore=9)
     assert decoder(labels)(path).tolist() == [[0, 1, 1, IGNORE]]
-    with pytest.raises(DataFileError, match="the values 1, 2, 9 are none of 0, 255"):
+    with pytest.raises(DataFileError, match=naming("1, 2, 9", "0, 255")):
         decoder(MaskFiles(folder="x"))(path)
 
 
@@ -235,7 +236,7 @@ def test_normal_arrays_may_have_their_axis_first_or_last(tmp_path: Path, first: 
 def test_depth_in_millimetres_and_in_metres(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", np.array([[0, 1500, 65535]], dtype=np.uint16))
     decoded = decoder(DepthFiles(folder="x", units_per_metre=1000, invalid=65535))
-    with pytest.raises(DataFileError, match="holds the depth 0; expected values above 0, or 65535 where it is unknown"):
+    with pytest.raises(DataFileError, match=naming("depth", "65535")):
         decoded(path)
     millimetres = decoder(DepthFiles(folder="x", units_per_metre=1000))(path)
     np.testing.assert_allclose(millimetres, [[[0, 1.5, 65.535]]], rtol=1e-6)
@@ -282,7 +283,7 @@ def test_truncated_label_files_are_refused(tmp_path: Path, labels: Any) -> None:
     pixels = {ClassFiles: noise[..., 0], DepthFiles: noise[..., 0].astype(np.uint16)}.get(type(labels), noise)
     path = saved(tmp_path / "a.png", pixels)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(DataFileError, match="a.png: cannot be read"):
+    with pytest.raises(DataFileError, match=naming("a.png")):
         decoder(labels)(path)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from errors import naming
 from fmtl_datasets.shared.source import SourceSettings
 from fmtl_datasets.sources.pascal_context import dataset
 from fmtl_datasets.sources.pascal_context.source import PascalContextSource
@@ -81,7 +82,7 @@ def test_each_label_is_derived_once(tmp_path: Path, root: Path, monkeypatch: pyt
     for name in ("parts_label", "_edge_label", "object_classes", "read_label_map"):
         monkeypatch.setattr(dataset, name, refuse)
     use_everything(PascalContextSource(SourceSettings(root, tmp_path / "cache")))
-    with pytest.raises(AssertionError, match="second time"):
+    with pytest.raises(AssertionError, match=naming("second")):
         use_everything(PascalContextSource(SourceSettings(root)))
 
 
@@ -109,5 +110,5 @@ def test_other_class_lists_do_not_meet_the_normals_of_the_first_ones(tmp_path: P
 
 
 def test_a_cache_inside_the_data_set_is_refused(root: Path) -> None:
-    with pytest.raises(ValueError, match="inside the data set"):
+    with pytest.raises(ValueError, match=naming("inside")):
         PascalContextSource(SourceSettings(root, root / "cache"))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from errors import naming
 from fmtl_datasets.registry import open_source as open_by_name
 from fmtl_datasets.shared.source import DataFileError, DataLayoutError, SourceSettings
 from fmtl_datasets.sources.pascal_context.source import open_source
@@ -87,7 +88,7 @@ def test_a_file_that_only_some_images_lack_is_found_before_training(tmp_path: Pa
     source = open_source(SourceSettings(tmp_path))
     source.open(("semseg", "edge"), "train")
     source.open(("normals",), "train", np.array([0, 1]))
-    with pytest.raises(DataLayoutError, match=r"2008_000004\.png is missing"):
+    with pytest.raises(DataLayoutError, match=naming("2008_000004.png")):
         source.open(("normals",), "train")
 
 
@@ -139,7 +140,7 @@ def test_an_unknown_list_task_or_setting_is_refused(tmp_path: Path) -> None:
     source = open_source(SourceSettings(written(tmp_path)))
     with pytest.raises(DataLayoutError, match="test"):
         source.ids("test")
-    with pytest.raises(ValueError, match=r"no depth; it offers semseg, parts"):
+    with pytest.raises(ValueError, match=naming("depth", "semseg, parts")):
         source.open(("depth",), "train")
     with pytest.raises(ValueError, match=r"parts-flags = 'wrong'"):
         open_source(SourceSettings(tmp_path, parts_flags="wrong"))  # type: ignore[arg-type]
