@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from errors import naming
 
 from fmtl.network.certificates import (
     CertificateFiles,
@@ -57,22 +58,22 @@ def test_an_authority_is_never_replaced(files: CertificateFiles) -> None:
 
 
 def test_expired_and_not_yet_valid_name_the_day_and_the_clock(files: CertificateFiles) -> None:
-    with pytest.raises(NetworkSetupError, match="expired on"):
+    with pytest.raises(NetworkSetupError, match=naming("expired")):
         require_usable(files, datetime.now(UTC) + timedelta(days=500))
-    with pytest.raises(NetworkSetupError, match="check its clock"):
+    with pytest.raises(NetworkSetupError, match=naming("clock")):
         require_usable(files, datetime.now(UTC) - timedelta(days=2))
 
 
 def test_a_certificate_that_ends_soon_is_a_warning(files: CertificateFiles) -> None:
     (warning,) = require_usable(files, datetime.now(UTC) + timedelta(days=380))
-    assert "server.crt ends on" in warning
+    assert "server.crt" in warning
 
 
 def test_certificate_of_another_authority_is_refused(files: CertificateFiles, tmp_path: Path) -> None:
     other = CertificateFiles(tmp_path / "other")
     make_authority(other, "other")
     files.authority.write_bytes(other.authority.read_bytes())
-    with pytest.raises(NetworkSetupError, match="was not signed by"):
+    with pytest.raises(NetworkSetupError, match=naming("signed")):
         require_usable(files)
 
 
@@ -80,7 +81,7 @@ def test_key_of_another_certificate_is_refused(files: CertificateFiles, tmp_path
     before = files.server_key.read_bytes()
     make_server_certificate(files, ["localhost"])
     files.server_key.write_bytes(before)
-    with pytest.raises(NetworkSetupError, match="is not the key of"):
+    with pytest.raises(NetworkSetupError, match=naming("key")):
         require_usable(files)
 
 
@@ -89,13 +90,13 @@ def test_key_of_another_certificate_is_refused(files: CertificateFiles, tmp_path
 )
 def test_a_damaged_certificate_is_named(files: CertificateFiles, content: bytes) -> None:
     files.server.write_bytes(content)
-    with pytest.raises(NetworkSetupError, match="is not a certificate in PEM form"):
+    with pytest.raises(NetworkSetupError, match=naming("PEM")):
         require_usable(files)
 
 
 @pytest.mark.parametrize("host", ["https://a", "a b", "a:80", "", "-a", "a..b", "a/../b", "ä.example", "x" * 300])
 def test_an_impossible_host_is_refused(files: CertificateFiles, host: str) -> None:
-    with pytest.raises(NetworkSetupError, match="neither a DNS name nor an IP address"):
+    with pytest.raises(NetworkSetupError, match=naming("DNS")):
         make_server_certificate(files, [host])
 
 

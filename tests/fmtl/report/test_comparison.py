@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from errors import naming
 
 from fmtl.report.checks import NotComparableError
 from fmtl.report.comparison import Column, Comparison, compare_runs
@@ -61,7 +62,7 @@ def test_delta_m_is_not_computed_where_the_local_value_is_missing_or_zero(run: R
 
 def test_without_a_local_run_delta_m_says_so(run: Runs) -> None:
     comparison = compare_runs([run({"a": {"semseg": 40.0}}, "fedavg"), run({"a": {"semseg": 41.0}}, "fedper")])
-    assert "no run of strategy local was given" in str(delta(comparison, 0))
+    assert "strategy local" in str(delta(comparison, 0))
 
 
 def test_each_seed_is_measured_against_the_local_run_of_that_seed(run: Runs) -> None:
@@ -70,7 +71,7 @@ def test_each_seed_is_measured_against_the_local_run_of_that_seed(run: Runs) -> 
     comparison = compare_runs([*locals_, *others])
     assert delta(comparison, 2) == pytest.approx(50.0)
     assert delta(comparison, 3) == pytest.approx(20.0)
-    assert "no local run with seed 2 was given" in str(delta(comparison, 4))
+    assert "seed 2" in str(delta(comparison, 4))
 
 
 def test_run_named_with_local_serves_every_seed_and_is_shown(run: Runs) -> None:
@@ -117,15 +118,15 @@ def test_other_parameters_or_rounds_or_settings_are_not_averaged_together(run: R
     labels = [column.label for column in comparison.columns]
     assert labels[1] == ("fedhca2", "mode=stable", "rounds=3", "no encoder-rate", "seed 1")
     assert len(set(labels)) == 4
-    assert any("number of rounds" in note for note in comparison.notes)
-    assert any("The setting encoder-rate is not the same" in note for note in comparison.notes)
+    assert any("rounds" in note for note in comparison.notes)
+    assert any("encoder-rate" in note for note in comparison.notes)
 
 
 def test_same_seed_twice_is_shown_by_folder_name_and_not_averaged(run: Runs) -> None:
     comparison = compare_runs([run({"a": {"semseg": value}}, "fedper") for value in (40.0, 41.0)])
     assert [column.label[-1] for column in comparison.columns] == ["run-1", "run-2"]
     assert comparison.seeds == ()
-    assert any("no mean over seeds" in note for note in comparison.notes)
+    assert any("seeds" in note for note in comparison.notes)
 
 
 def test_settings_that_name_folders_or_belong_to_a_strategy_are_no_difference(run: Runs) -> None:
@@ -162,20 +163,20 @@ def test_other_scenario_other_tasks_or_other_metric_cannot_be_compared(run: Runs
     base = run({"a": {"semseg": 40.0}})
     with pytest.raises(NotComparableError, match="'default' and run-2 of 'other'"):
         compare_runs([base, run({"a": {"semseg": 40.0}}, scenario="other")])
-    with pytest.raises(NotComparableError, match=r"run-3 has a/edge, which run-1 has not"):
+    with pytest.raises(NotComparableError, match=naming("run-3", "a/edge", "run-1")):
         compare_runs([base, run({"a": {"semseg": 40.0, "edge": 1.0}})])
-    with pytest.raises(NotComparableError, match=r"run-4 has b/semseg, which run-1 has not; run-1 has a/semseg"):
+    with pytest.raises(NotComparableError, match=naming("run-4", "b/semseg", "run-1", "a/semseg")):
         compare_runs([base, run({"b": {"semseg": 40.0}})])
     changed = run({"a": {"semseg": 40.0}})
     result = changed.folder / "result.json"
     result.write_text(result.read_text(encoding="utf-8").replace("mIoU", "pixel accuracy"), encoding="utf-8")
-    with pytest.raises(NotComparableError, match=r"mIoU \(higher is better\) in run-1 and by pixel accuracy"):
+    with pytest.raises(NotComparableError, match=naming("mIoU", "run-1", "pixel accuracy")):
         compare_runs([base, read_run(changed.folder)])
 
 
 def test_run_given_twice_is_refused(run: Runs) -> None:
     base = run({"a": {"semseg": 40.0}})
-    with pytest.raises(NotComparableError, match="given twice"):
+    with pytest.raises(NotComparableError, match=naming("twice")):
         compare_runs([base, base])
 
 
