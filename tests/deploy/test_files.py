@@ -22,7 +22,7 @@ MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 
 def _run(*command: str | Path, **environment: str) -> str:
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+        list(map(str, command)), capture_output=True, text=True, timeout=600, env={**os.environ, **environment}
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -221,7 +221,7 @@ def test_the_job_ends_its_site_in_order_and_is_queued_again_when_its_time_is_ove
         program.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "FMTL_HOME": str(tmp_path)}
     done = subprocess.run(
-        ["bash", JOB, "mine.yaml"], capture_output=True, text=True, timeout=30, env={**os.environ, **environment}
+        ["bash", JOB, "mine.yaml"], capture_output=True, text=True, timeout=600, env={**os.environ, **environment}
     )
     assert done.returncode == code, done.stderr
     assert done.stdout.splitlines()[:2] == ["site start mine.yaml", "ended in order"]
