@@ -1,6 +1,7 @@
 """The lane of every test, who runs what in parallel, and steady property tests.
 
-A test's lane is that of its folder below, unless it carries the mark of another: docs/testing.md says what each is for.
+A test's lane is that of its folder below, unless it carries the mark of another; a file that imports `subprocess` is not
+in the unit lane. docs/testing.md says what each is for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from hypothesis import HealthCheck, settings
 LANES = ("network", "process", "unit", "long")
 """In the order in which they start: what waits for other processes first, on a worker of its own."""
 
-LANE_OF_FOLDER = {"tests/network/": "network", "tests/runs/": "process", "tests/tools/": "process"}
+LANE_OF_FOLDER = {
+    "tests/network/": "network",
+    "tests/benchmarks/": "process",
+    "tests/client_app/site/": "process",
+    "tests/deploy/": "process",
+    "tests/fmtl/network/": "process",
+    "tests/runs/": "process",
+    "tests/tools/": "process",
+}
 
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -22,10 +31,11 @@ settings.load_profile("steady")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test with its lane; all others but the given one are taken from the same place."""
+    """Mark a test with its lane; one that it carries already stays."""
     if not any(item.get_closest_marker(lane) for lane in LANES):
-        lane = next((lane for folder, lane in LANE_OF_FOLDER.items() if item.nodeid.startswith(folder)), "unit")
-        item.add_marker(lane)
+        by_folder = (lane for folder, lane in LANE_OF_FOLDER.items() if item.nodeid.startswith(folder))
+        starts_processes = "subprocess" in vars(getattr(item, "module", None) or object)
+        item.add_marker(next(by_folder, "process" if starts_processes else "unit"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
