@@ -1,7 +1,7 @@
 """The lane of every test, who runs what in parallel, and steady property tests.
 
-A test's lane is that of its folder below, unless it carries the mark of another; a file that imports `subprocess` is not
-in the unit lane. docs/testing.md says what each is for.
+A test's lane is that of its folder below, unless it carries the mark of another; a file that imports `subprocess` is
+not in the unit lane. docs/testing.md says what each is for.
 """
 
 from __future__ import annotations

@@ -115,13 +115,9 @@ class Rehearsal:
         """Return the path of a site's file."""
         return self.folder / "sites" / name / "site.yaml"
 
-    def start_coordinator(self, **environment: str) -> None:
-        """Start the coordinator and wait until it answers and knows all sites.
-
-        Args:
-            environment: further variables of its environment.
-        """
-        self._start("coordinator", "server", "start", str(self.coordinator.path), environment=environment)
+    def start_coordinator(self) -> None:
+        """Start the coordinator and wait until it answers and knows all sites."""
+        self._start("coordinator", "server", "start", str(self.coordinator.path))
         endpoint = local_endpoint(read_settings(self.coordinator))
         self.wait_for(lambda: answers(endpoint, self.coordinator.certificates.authority), "the coordinator")
         names = set(self.coordinator.site_keys())

@@ -31,9 +31,9 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/support/tiny.yaml"
 CABLE_ADDRESS = "10.231.77.1"
 """Address of the coordinator at its end of a cable to another network namespace."""
-_HOOKED = os.pathsep.join([str(Path(__file__).parent / "hooks"), str(ROOT)])
+HOOKS = Path(__file__).parent / "hooks"
 FLOWER_HEARTBEAT, QUICK_HEARTBEAT = 30, 15
-"""Seconds between signs of life; what misses two of them counts as dead. 10 is the least that Flower takes."""
+"""Seconds between signs of life of a node; one that misses two counts as dead. 10 is the least that Flower takes."""
 
 TRAINING = {"warmup-epochs": 0, "encoder-learning-rate": 0.001, "decoder-learning-rate": 0.001, "schedule": "constant"}
 
@@ -95,13 +95,9 @@ class Federation:
 
     def start(self, *names: str) -> None:
         """Start the coordinator and these sites; all where none is named."""
-        self.start_coordinator()
+        self.rehearsal.start_coordinator()
         for name in names or [entry.name for entry in self.rehearsal.scenario.clients]:
             self.start_site(name)
-
-    def start_coordinator(self) -> None:
-        """Start the coordinator and wait until it answers."""
-        self.rehearsal.start_coordinator(PYTHONPATH=_HOOKED)
 
     def mend(self) -> None:
         """Start sites of the scenario that have ended, end all others, and forget plans."""
@@ -115,7 +111,8 @@ class Federation:
 
     def start_site(self, name: str, within: Sequence[str] = (), **variables: str) -> subprocess.Popen[bytes]:
         """Start a site whose client follows its plan; `within` is a command that runs another one."""
-        return self.rehearsal.start_site(name, within, PYTHONPATH=_HOOKED, **variables)
+        path = os.pathsep.join([str(HOOKS), str(ROOT)])
+        return self.rehearsal.start_site(name, within, PYTHONPATH=path, **variables)
 
     def add_site(self, entry: ClientEntry) -> Path:
         """Make a further site and wait until the coordinator knows its key; returns its file."""

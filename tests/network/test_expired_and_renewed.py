@@ -68,7 +68,7 @@ def test_an_expired_certificate_is_named_by_both_sides_and_a_renewed_one_mends_i
 
 def test_a_clock_that_jumps_is_named_and_the_site_is_back_once_it_is_right(alone: Federation) -> None:
     clock = alone.plans / "clock"
-    alone.start_coordinator()
+    alone.rehearsal.start_coordinator()
     alone.start_site("one", FMTL_TEST_CLOCK=str(clock))
     assert _run(alone, "before")["status"] == "completed"
     clock.write_text("3600")

@@ -11,6 +11,8 @@ from federation import Federation, arrays_apart, assert_equal
 from fmtl.network.runs import RunEndedBadlyError
 from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 3
 CLIENTS = ("one", "two", "three")
 

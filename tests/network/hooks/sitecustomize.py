@@ -1,10 +1,11 @@
-"""Makes a site's client misbehave as a test says; on PYTHONPATH of the coordinator and the sites.
+"""Makes a site's client misbehave as a test says; on PYTHONPATH of the sites only.
 
 The variable FMTL_TEST_PLANS names a folder. Before every message the client's process reads `<client>.json` there:
 {"train": {"2": {"sleep": 5, "reply": "nan"}}}: by kind of message and round. With "hold" it waits for as long as its
 plan says so. What it has been asked is appended to `<client>.calls`, a line for each.
 
-FMTL_TEST_HEARTBEAT: seconds between the signs of life of nodes and apps, for which Flower has no setting.
+FMTL_TEST_HEARTBEAT: seconds between the signs of life of the node, for which Flower has no setting. Those of its
+apps stay as they are, for an app whose start takes longer than one is started again, and again.
 FMTL_TEST_CLOCK: a file with the seconds by which the clock of the site is ahead, none where it is not there; read at
 every look at the clock. FMTL_TEST_REPLAY: before every reply the node posts the one before again, with the same
 signature, and appends a line to this file: which reply it was, and what the link answered. FMTL_TEST_NO_HEARTBEATS:
@@ -155,11 +156,11 @@ def set_heartbeat(module):
 
 
 PATCHES = {}
-if "FMTL_TEST_HEARTBEAT" in os.environ:
-    PATCHES["flwr.common.constant"] = set_heartbeat
 if "FMTL_TEST_PLANS" in os.environ and "client_app.site.resident.serving" in sys.orig_argv:
     PATCHES["client_app.round.handlers"] = follow_plan
 if any(argument.endswith("flower-supernode") for argument in sys.orig_argv):
+    if "FMTL_TEST_HEARTBEAT" in os.environ:
+        PATCHES["flwr.supercore.heartbeat"] = PATCHES["flwr.supernode.fleet_http_connection"] = set_heartbeat
     if "FMTL_TEST_CLOCK" in os.environ:
         PATCHES["flwr.supercore.date"] = shift_clock
     if "FMTL_TEST_REPLAY" in os.environ:
