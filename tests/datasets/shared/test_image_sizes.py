@@ -80,7 +80,7 @@ def test_training_images_are_refused_where_the_augmentation_does_not_cut_them(tm
         lambda: open_dataset(client, "train"),
         lambda: require_fitting(client, open_source("nyud", SourceSettings(tmp_path))),
     ):
-        with pytest.raises(ScenarioError, match=naming("48 x 80", "2 of 2", "augment: flip", "augment: r")):
+        with pytest.raises(ScenarioError, match=naming("48 x 80", "2 of 2", "augment: flip", "augment: reference")):
             attempt()
 
 
