@@ -35,7 +35,8 @@ def seconds_to_first_step(engine: str) -> float:
         history = json.loads((folder / "run/history.jsonl").read_text().splitlines()[0])
         states = (folder / "run/clients").rglob("round-00001/state.safetensors")
         trained = {path.parts[-3]: path.stat().st_mtime for path in states}
-        return min(ended - history["seconds"][f"{client}/training"] for client, ended in trained.items()) - started
+        begun = min(ended - history["seconds"][f"{client}/training"] for client, ended in trained.items())
+        return float(begun - started)
     finally:
         shutil.rmtree(folder)
 

@@ -214,7 +214,7 @@ def _rehearsal(place: Path, keys: Mapping[str, Any]) -> Rehearsal:
 
 def _run_empty(rehearsal: Rehearsal, app: Path, values: dict[str, Any]) -> None:
     log = Path(values["log"])
-    submit(rehearsal.coordinator, app, values, rehearsal.coordinator.runs / log.stem)
+    submit(rehearsal.coordinator, values, rehearsal.coordinator.runs / log.stem, app)
     rehearsal.wait_for(
         lambda: any(line["round"] > values["rounds"] for line in read_lines(log)),
         f"the end of {log.stem}",

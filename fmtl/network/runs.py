@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,14 @@ class RunEndedBadlyError(RuntimeError):
     """A run that has ended without completing; the text says why and what to do."""
 
 
-def submit(folder: CoordinatorFolder, values: Mapping[str, Any], run_folder: Path) -> str:
-    """Start a run of the installed packages, at the coordinator and at the sites, and return Flower's number of it.
+def submit(folder: CoordinatorFolder, values: Mapping[str, Any], run_folder: Path, app: Path | None = None) -> str:
+    """Start a run, at the coordinator and at the sites, and return Flower's number of it.
 
     Args:
         folder: the coordinator's folder; the coordinator has to be running.
         values: complete run config.
         run_folder: absolute path of the run's folder.
+        app: folder of another Flower app to compare with; None for that of the installed packages.
 
     Raises:
         NetworkSetupError: the coordinator does not run, its disk is nearly full, or Flower refused the run.
@@ -48,8 +50,8 @@ def submit(folder: CoordinatorFolder, values: Mapping[str, Any], run_folder: Pat
     config = folder.home / f"run-config-{os.getpid()}.toml"
     config.write_text(as_toml(values), encoding="utf-8")
     try:
-        with app_folder() as app:
-            answer = flower(folder, env, "run", str(app), options=("--run-config", str(config)))
+        with app_folder() if app is None else nullcontext(app) as place:
+            answer = flower(folder, env, "run", str(place), options=("--run-config", str(config)))
     finally:
         config.unlink()
     run_id = str(answer["run-id"])
