@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from fmtl.tables import format_bytes
+from fmtl_strategies.contract.files import JsonLines
 
 __all__ = ["RunLines", "show_run"]
 
@@ -44,9 +44,8 @@ class RunLines:
     """
 
     def __init__(self, folder: Path, *, past: bool = True) -> None:
-        self._folder = folder
-        self._position: dict[str, int] = {}
-        self._seen: set[bytes] = set()
+        self._history = JsonLines(folder / "history.jsonl")
+        self._progress = JsonLines(folder / "progress.jsonl")
         if not past:
             self._events()
 
@@ -58,27 +57,10 @@ class RunLines:
 
     def _events(self) -> list[Event]:
         """Return what has happened since the last call, in its order; a line of the history has the event `ended`."""
-        ended = [{"event": "ended", **line} for line in self._new("history.jsonl")]
+        ended = [{"event": "ended", **line} for line in self._history.new()]
         # A round's line of history comes after its own progress and before that of the next one.
-        found = [*self._new("progress.jsonl"), *ended]
+        found = [*self._progress.new(), *ended]
         return sorted(found, key=lambda item: (item["round"], item["final"], item["event"] == "ended"))
-
-    def _new(self, name: str) -> list[Event]:
-        path = self._folder / name
-        if not path.is_file():
-            return []
-        with path.open("rb") as file:
-            position = self._position.get(name, 0)
-            if file.seek(0, 2) < position:
-                # A resumed run has cut what came after its checkpoint: what is left of the file has been seen.
-                position = 0
-            file.seek(position)
-            content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        self._position[name] = position + len(whole)
-        new = [line for line in whole.splitlines() if line not in self._seen]
-        self._seen.update(new)
-        return [json.loads(line) for line in new]
 
 
 def _lines(event: Event) -> Iterator[str]:

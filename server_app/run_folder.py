@@ -10,23 +10,32 @@ result.json      written last; a run without it has not finished
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fmtl_strategies.contract.bits import same_bits
-from fmtl_strategies.contract.files import clear_disk_errors, load_arrays, save_arrays, whole_folder, write_json
+from fmtl_strategies.contract.files import (
+    append_json_line,
+    atomic_file,
+    atomic_folder,
+    explain_disk_full,
+    load_arrays,
+    save_arrays,
+    single_instance,
+    write_json,
+)
 
 _CHECKPOINT = re.compile(r"^round-(\d{5,})$")
 _PACKAGES = ("flwr", "ray", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")
@@ -86,7 +95,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: IO[str] | None = None
+        self._lock = ExitStack()
 
     @property
     def history_path(self) -> Path:
@@ -97,14 +106,15 @@ class RunFolder:
         """Make a new run folder and write its config.
 
         Raises:
-            RunFolderError: the folder already holds a run, or another process uses it.
+            RunFolderError: the folder already holds a run.
+            InUseError: another process uses it.
         """
         if (self.path / "config.json").exists():
             raise RunFolderError(
                 f"out-dir {self.path} already holds a run; "
                 f"resume it (fmtl resume {self.path}) or choose another out-dir"
             )
-        with clear_disk_errors(self.path):
+        with explain_disk_full(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             write_json(self.path / "config.json", config)
@@ -114,7 +124,8 @@ class RunFolder:
         """Open an existing run folder to resume it and return its config.
 
         Raises:
-            RunFolderError: no run is there, it has finished, or another process uses it.
+            RunFolderError: no run is there, or it has finished.
+            InUseError: another process uses it.
         """
         config = self.path / "config.json"
         if not config.is_file():
@@ -134,23 +145,15 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the lock."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.close()
 
     def append_history(self, line: Mapping[str, Any]) -> int:
         """Append one line to history.jsonl, flushed to disk; return the file's length in bytes."""
-        with clear_disk_errors(self.history_path), self.history_path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, sort_keys=True, allow_nan=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-            return stream.tell()
+        return append_json_line(self.history_path, line, flush=True)
 
     def append_progress(self, line: Mapping[str, Any]) -> None:
         """Append one line to progress.jsonl, which is for people who watch: nothing is read back from it."""
-        path = self.path / "progress.jsonl"
-        with clear_disk_errors(path), path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, sort_keys=True, allow_nan=False) + "\n")
+        append_json_line(self.path / "progress.jsonl", line)
 
     def cut_history(self, length: int) -> None:
         """Drop what was written to history.jsonl after a checkpoint was made."""
@@ -167,7 +170,7 @@ class RunFolder:
         """Write a checkpoint whole, then remove all but the newest `keep`."""
         place = self.path / "checkpoints" / f"round-{checkpoint.round:05d}"
         same_as = repeated(checkpoint.arrays)
-        with whole_folder(place) as folder:
+        with atomic_folder(place) as folder:
             save_arrays(folder / "arrays.safetensors", {n: a for n, a in checkpoint.arrays.items() if n not in same_as})
             write_json(
                 folder / "state.json",
@@ -203,14 +206,8 @@ class RunFolder:
 
     def write_unified(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Write unified.safetensors whole: the one model of a method that has one."""
-        beside = self.path / ".unified.safetensors.tmp"
-        try:
+        with atomic_file(self.path / "unified.safetensors") as beside:
             save_arrays(beside, arrays)
-            with beside.open("rb") as written:
-                os.fsync(written.fileno())  # result.json, which says that the run completed, must not outlive it
-            os.replace(beside, self.path / "unified.safetensors")
-        finally:
-            beside.unlink(missing_ok=True)
 
     def _checkpoints(self) -> list[Path]:
         folder = self.path / "checkpoints"
@@ -219,10 +216,5 @@ class RunFolder:
         return sorted(p for p in folder.iterdir() if _CHECKPOINT.match(p.name))
 
     def _take_lock(self) -> None:
-        stream = (self.path / "lock").open("w", encoding="utf-8")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            stream.close()
-            raise RunFolderError(f"another run is using {self.path}; wait for it or choose another out-dir") from error
-        self._lock = stream
+        message = f"another run is using {self.path}; wait for it or choose another out-dir"
+        self._lock.enter_context(single_instance(self.path / "lock", message))

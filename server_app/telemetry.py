@@ -6,13 +6,12 @@ history has kept, so that a round which is done again has its points once.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fmtl_strategies.contract.files import clear_disk_errors
+from fmtl_strategies.contract.files import JsonLines, explain_disk_full
 from server_app.event_file import Scalar, beginning, points
 from server_app.run_folder import RunFolder
 
@@ -29,10 +28,9 @@ class Telemetry:
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self._progress = folder.path / "progress.jsonl"
-        self._read = 0
+        self._progress = JsonLines(folder.path / "progress.jsonl")
         place = folder.path / FOLDER
-        with clear_disk_errors(place):
+        with explain_disk_full(place):
             place.mkdir(exist_ok=True)
             earlier = sorted(place.glob("events.out.tfevents.*.fmtl"))
             # TensorBoard reads a folder's files in the order of their names, and goes on to a new one by itself.
@@ -51,28 +49,17 @@ class Telemetry:
         Args:
             line: its line of the history.
         """
-        events = last_events(self._new_progress()).get((line["round"], line["final"]), [])
-        with clear_disk_errors(self.path), self.path.open("ab") as file:
+        events = last_events(self._progress.new()).get((line["round"], line["final"]), [])
+        with explain_disk_full(self.path), self.path.open("ab") as file:
             file.write(points(scalars(line, events), time.time()))
 
     def _past(self, history: Sequence[Line]) -> bytes:
-        progress = last_events(self._new_progress())
+        progress = last_events(self._progress.new())
         found = b""
         for line in history:
             events = progress.get((line["round"], line["final"]), [])
             found += points(scalars(line, events), events[-1]["time"] if events else time.time())
         return found
-
-    def _new_progress(self) -> list[Line]:
-        """Return the lines of progress since the last call; the file only grows, also when a run is resumed."""
-        if not self._progress.is_file():
-            return []
-        with self._progress.open("rb") as file:
-            file.seek(self._read)
-            content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        self._read += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
 
 
 def scalars(line: Line, events: Sequence[Line]) -> Iterator[Scalar]:

@@ -19,10 +19,10 @@ from client_app.privacy import account_file, read_account, reasons_kept, require
 from client_app.round.local_model import client_tasks, prepare_model, reusable_model
 from client_app.round.local_round import LocalRound, Received, Trained, timed_score
 from client_app.training.batches import LocalData
-from client_app.training.device import Arithmetic, choose_arithmetic, clear_memory_errors
+from client_app.training.device import Arithmetic, choose_arithmetic, explain_out_of_memory
 from client_app.training.state import Answer, ClientState, Counters, Restored, StateFolder
 from client_app.training.vectors import buffer_layouts, group_layouts, read_groups
-from fmtl_strategies.contract.files import clear_disk_errors
+from fmtl_strategies.contract.files import explain_disk_full
 from fmtl_strategies.contract.layout import FloatArray, GroupLayout
 from fmtl_strategies.contract.messages import Instruction, Report, Score
 from fmtl_strategies.contract.profile import PROTOCOL_VERSION, ClientProfile, TaskProfile
@@ -200,7 +200,7 @@ class Participant:
             return
         place = self._account_file.with_name(f"{self.entry.name}-scores.jsonl")
         place.parent.mkdir(parents=True, exist_ok=True)
-        with clear_disk_errors(place), place.open("a", encoding="utf-8") as stream:
+        with explain_disk_full(place), place.open("a", encoding="utf-8") as stream:
             stream.write(report.model_dump_json(include={"round", "scores", "losses"}) + "\n")
 
     def _round(
@@ -222,7 +222,7 @@ class Participant:
         entry = self.entry
         with (
             reasons_kept(entry.privacy, entry.name),
-            clear_memory_errors(entry.name, entry.batch_size, entry.image_size, arithmetic.device),
+            explain_out_of_memory(entry.name, entry.batch_size, entry.image_size, arithmetic.device),
         ):
             yield
 

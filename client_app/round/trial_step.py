@@ -12,7 +12,7 @@ from fmtl_datasets.scenarios.scenario import ClientEntry
 from client_app.round.local_data import local_data
 from client_app.round.local_model import client_tasks, prepare_model
 from client_app.training.batches import to_device, training_batches
-from client_app.training.device import choose_arithmetic, clear_memory_errors
+from client_app.training.device import choose_arithmetic, explain_out_of_memory
 from client_app.training.errors import NonFiniteError
 from client_app.training.optimiser import build_optimiser
 from fmtl_strategies.contract.settings import LocalSettings
@@ -49,7 +49,7 @@ def trial_step(entry: ClientEntry, cache: Path | None) -> Trial:
     arithmetic = choose_arithmetic(entry.device, settings.precision)
     data = replace(local_data(entry, cache), threads=0)
     tasks = client_tasks(entry)
-    with clear_memory_errors(entry.name, entry.batch_size, entry.image_size, arithmetic.device):
+    with explain_out_of_memory(entry.name, entry.batch_size, entry.image_size, arithmetic.device):
         if arithmetic.on_gpu:
             torch.cuda.reset_peak_memory_stats(arithmetic.device)
         model = prepare_model(entry, data.num_classes, settings.seed).model.to(arithmetic.device).train()

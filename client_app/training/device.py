@@ -90,7 +90,7 @@ def reproducible_kernels(*, allow_tf32: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def clear_memory_errors(
+def explain_out_of_memory(
     client: str, batch_size: int, image_size: tuple[int, int], device: torch.device
 ) -> Iterator[None]:
     """Turn a GPU's out-of-memory error into a sentence that names the settings to lower.

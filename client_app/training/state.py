@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 
 from client_app.training.errors import StateError
 from client_app.training.vectors import NamedArrays
-from fmtl_strategies.contract.files import load_arrays, save_arrays, whole_folder, write_json
+from fmtl_strategies.contract.files import atomic_folder, load_arrays, save_arrays, write_json
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import Report
 from fmtl_strategies.flower_compat import log
@@ -185,7 +185,7 @@ class StateFolder:
             book: called when all is written and before anybody can read the answer back.
         """
         number = state.counters.round
-        with whole_folder(self._place(number)) as place:
+        with atomic_folder(self._place(number)) as place:
             arrays = _flattened(state.model)
             if state.exchanged is not None:
                 arrays |= {_EXCHANGED + name: array for name, array in _flattened(state.exchanged).items()}

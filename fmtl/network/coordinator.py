@@ -24,9 +24,10 @@ from fmtl.network.flower_programs import (
 )
 from fmtl.network.link_commands import answers
 from fmtl.network.private_files import require_private
-from fmtl.network.services import Program, Service, alone
+from fmtl.network.services import Program, Service
 from fmtl.network.site_register import SiteRegister
 from fmtl.processes import ProcessTree, ending_leftovers
+from fmtl_strategies.contract.files import single_instance
 
 START_SECONDS = 180.0
 _LOOK_EVERY = 2.0
@@ -54,7 +55,7 @@ def serve(path: Path, show: Callable[[str], None]) -> None:
     folder.site_keys()
     require_space(folder.path)
     with (
-        alone(folder.lock, f"a coordinator of {folder.path} is running already"),
+        single_instance(folder.lock, f"a coordinator of {folder.path} is running already; end it first."),
         SignalWatch() as signals,
         ending_leftovers(folder.home),
         ProcessTree() as tree,

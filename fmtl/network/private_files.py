@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fmtl.network.errors import NetworkSetupError
+from fmtl_strategies.contract.files import atomic_file
+
+_AGAIN = "give the command again"
 
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file with mode 600, whole or not at all; its content is never readable for others in between."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _full_disk_named(path):
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+    with (
+        atomic_file(path, _AGAIN) as beside,
+        os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+    ):
+        file.write(content)
 
 
 def write_public(path: Path, content: bytes) -> None:
     """Write a file that everybody may read, whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _full_disk_named(path):
-        try:
-            beside.write_bytes(content)
-            beside.chmod(0o644)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
-    """Say which file has no space, which an operating system's error for a full disk does not."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise NetworkSetupError(
-            f"{path} was not written: the disk holding it is full. Free some space, and give the command again."
-        ) from error
+    with atomic_file(path, _AGAIN) as beside:
+        beside.write_bytes(content)
+        beside.chmod(0o644)
 
 
 def require_private(path: Path) -> None:

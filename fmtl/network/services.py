@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -179,19 +177,3 @@ class Service:
             f"(log: {self.program.log})"
         )
         return pause
-
-
-@contextmanager
-def alone(lock: Path, otherwise: str) -> Iterator[None]:
-    """Hold a lock file for this process; two of the same on one folder would spoil it.
-
-    Raises:
-        NetworkSetupError: another process holds it; `otherwise` says what that means.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise NetworkSetupError(f"{otherwise}; end it first.") from error
-        yield

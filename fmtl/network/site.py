@@ -18,9 +18,10 @@ from client_app.site.site_file import SiteFile, read_site_file
 from fmtl.interruption import SignalWatch
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.flower_programs import NodeSettings, free_port, node_command, parse_endpoint, service_environment
-from fmtl.network.services import Program, Service, alone
+from fmtl.network.services import Program, Service
 from fmtl.network.site_checks import CoordinatorAwayError, check_coordinator
 from fmtl.processes import ProcessTree, ending_leftovers
+from fmtl_strategies.contract.files import single_instance
 
 SENT_FILE = "sent.jsonl"
 """In the state folder: the site's own record of everything its client has sent."""
@@ -64,7 +65,7 @@ def run_site(path: Path, show: Callable[[str], None], *, checks: bool = True) ->
     home = site.state / "flower"
     with (
         ExitStack() as stack,
-        alone(site.state / "lock", f"a site with the state folder {site.state} is running already"),
+        single_instance(site.state / "lock", f"a site with the state {site.state} is running already; end it first."),
         SignalWatch() as signals,
         ending_leftovers(home),
         ProcessTree() as tree,

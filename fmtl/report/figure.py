@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fmtl_strategies.contract.files import clear_disk_errors
+from fmtl_strategies.contract.files import explain_disk_full
 
 
 def write_figure(figure: Figure, path: Path) -> Path:
@@ -21,6 +21,6 @@ def write_figure(figure: Figure, path: Path) -> Path:
     buffer = BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", bbox_inches="tight")
-    with clear_disk_errors(path):
+    with explain_disk_full(path):
         path.write_bytes(buffer.getvalue())
     return path

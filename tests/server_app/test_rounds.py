@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from toy_federation import ToyFederation, profile, report_with
 
+from fmtl_strategies.contract.files import InUseError
 from fmtl_strategies.contract.messages import Report, read_text
 from fmtl_strategies.registry import strategy_class, strategy_names
 from server_app.app import run
@@ -247,7 +248,7 @@ def test_resume_refuses_other_settings_and_finished_runs_and_empty_folders(tmp_p
 def test_two_runs_cannot_use_one_folder_at_once(tmp_path: Path) -> None:
     first = RunFolder(tmp_path / "run")
     first.create({"run_config": {}})
-    with pytest.raises(RunFolderError, match="another run is using"):
+    with pytest.raises(InUseError, match=str(tmp_path / "run")):
         RunFolder(tmp_path / "run").open()
     first.close()
     assert RunFolder(tmp_path / "run").open() == {"run_config": {}}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from errors import naming
 
-from client_app.training.device import choose_arithmetic, clear_memory_errors
+from client_app.training.device import choose_arithmetic, explain_out_of_memory
 from client_app.training.errors import DeviceError, DeviceMemoryError
 
 
@@ -49,12 +49,12 @@ def test_float16_on_a_cpu_is_an_error() -> None:
 def test_memory_error_says_what_to_lower_and_other_errors_pass() -> None:
     device = torch.device("cpu")
     advice = naming("client a", "cpu", "batch-size 8", "image-size [64, 96]")
-    with pytest.raises(DeviceMemoryError, match=advice), clear_memory_errors("a", 8, (64, 96), device):
+    with pytest.raises(DeviceMemoryError, match=advice), explain_out_of_memory("a", 8, (64, 96), device):
         raise torch.OutOfMemoryError
     for words in ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED"):
-        with pytest.raises(DeviceMemoryError, match=advice), clear_memory_errors("a", 8, (64, 96), device):
+        with pytest.raises(DeviceMemoryError, match=advice), explain_out_of_memory("a", 8, (64, 96), device):
             raise RuntimeError(words)
-    with pytest.raises(RuntimeError, match=naming("shapes")), clear_memory_errors("a", 8, (64, 96), device):
+    with pytest.raises(RuntimeError, match=naming("shapes")), explain_out_of_memory("a", 8, (64, 96), device):
         raise RuntimeError("shapes do not fit")
-    with pytest.raises(KeyError), clear_memory_errors("a", 8, (64, 96), device):
+    with pytest.raises(KeyError), explain_out_of_memory("a", 8, (64, 96), device):
         raise KeyError

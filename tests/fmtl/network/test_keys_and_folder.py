@@ -21,6 +21,7 @@ from fmtl.network.coordinator_folder import (
 )
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.site_keys import make_site_key, require_public_key, require_site_key
+from fmtl_strategies.contract.files import DiskFullError
 
 BAD_NAMES = ["", "..", "../a", "a/b", "a b", ".a", "a.b", "ä", "x" * 65, "a\n", "a\0", "~a", "a;b"]
 
@@ -202,10 +203,10 @@ def test_a_full_disk_names_the_file_and_what_to_do(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(NetworkSetupError, match=naming(f"{coordinator.sites}/a.pub")):
+    with pytest.raises(DiskFullError, match=naming(f"{coordinator.sites}/a.pub")):
         allow_site(coordinator.path, pair.public)
     assert list(coordinator.sites.iterdir()) == []
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(NetworkSetupError, match=naming("b.key", "full")):
+    with pytest.raises(DiskFullError, match=naming("b.key", "full")):
         make_site_key(tmp_path, "b")
     assert not list(tmp_path.glob("*b.key*"))

@@ -12,7 +12,7 @@ import pytest
 
 from fmtl.network import services
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.services import Program, Service, alone
+from fmtl.network.services import Program, Service
 from fmtl.processes import ProcessTree
 
 
@@ -163,14 +163,3 @@ def test_restart_ends_the_program_and_starts_it_at_once(
     assert first.poll() is not None
     assert service.process is not first
     _until(service, lambda: "up" in service.output())
-
-
-def test_two_of_the_same_do_not_share_a_folder(tmp_path: Path) -> None:
-    with alone(tmp_path / "lock", "one is running already"):  # noqa: SIM117 - the order is what is tried
-        with (
-            pytest.raises(NetworkSetupError, match="one is running already; end it first"),
-            alone(tmp_path / "lock", "one is running already"),
-        ):
-            pass
-    with alone(tmp_path / "lock", "one is running already"):
-        pass
