@@ -14,7 +14,6 @@ from fmtl_datasets.shared.objects import ObjectLabel
 from fmtl_datasets.sources.procedural import classes
 from fmtl_datasets.sources.procedural.labels import Labels
 from fmtl_datasets.sources.procedural.layout import draw_scene
-from fmtl_datasets.sources.procedural.object_labels import object_label
 from fmtl_datasets.sources.procedural.raster import rasterise
 from fmtl_datasets.sources.procedural.shading import shade
 from torchvision import tv_tensors
@@ -123,10 +122,10 @@ class ProceduralScenes:
         labels = Labels(scene, primitives, buffers, camera)
         sample: Sample = {"image": tv_tensors.Image(torch.from_numpy(image))}
         for task in self.tasks:
-            if task in OBJECT_TASKS:
-                sample[task] = object_label(task, labels)
-            else:
-                sample[task] = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(getattr(labels, task))))
+            label = getattr(labels, task)
+            if task not in OBJECT_TASKS:
+                label = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(label)))
+            sample[task] = label
         return sample
 
     def _remember(self, index: int, sample: Sample) -> None:

@@ -5,10 +5,13 @@ Nothing is drawn at random here, so a label does not depend on which other label
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from fmtl_datasets.shared.objects import Instances, PanopticSegments
 from fmtl_datasets.sources.procedural import classes
 from fmtl_datasets.sources.procedural.raster import Buffers, Camera
 from fmtl_datasets.sources.procedural.scene import F32, I32, Person, Primitives, Scene
@@ -82,19 +85,32 @@ class Labels:
         return visible, ids
 
     @property
-    def instance(self) -> I32:
-        """(H, W) id 1..N of the visible things, 0 elsewhere."""
-        return self._instances[1][self._objects]
+    def instance(self) -> Instances:
+        """Every visible thing; classes count from the first thing."""
+        visible, ids = self._instances
+        classes_of = torch.from_numpy(self._category[visible].astype(np.int64)) - classes.FIRST_THING
+        segments = PanopticSegments(
+            ids=torch.from_numpy(ids[self._objects]),
+            segment_ids=torch.arange(1, len(visible) + 1),
+            classes=classes_of,
+            crowd=torch.zeros(len(visible), dtype=torch.bool),
+        )
+        return segments.things(len(classes.THING_CLASSES))
 
     @property
-    def instance_classes(self) -> I32:
-        """(N,) semantic class of instance k + 1."""
-        return self._category[self._instances[0]]
-
-    @property
-    def panoptic(self) -> I32:
-        """(H, W) semantic class * 1000 + instance id."""
-        return (self._category * 1000 + self._instances[1])[self._objects]
+    def panoptic(self) -> PanopticSegments:
+        """Things as segments of their own and one segment for each background class."""
+        codes = (self._category * 1000 + self._instances[1])[self._objects]
+        ids = torch.from_numpy(codes) + 1
+        found = torch.unique(ids.long())
+        semantic = (found - 1) // 1000
+        thing = semantic >= classes.FIRST_THING
+        return PanopticSegments(
+            ids=ids,
+            segment_ids=found,
+            classes=torch.where(thing, semantic - classes.FIRST_THING, semantic + len(classes.THING_CLASSES)),
+            crowd=torch.zeros(len(found), dtype=torch.bool),
+        )
 
     @property
     def saliency(self) -> U8:
@@ -117,13 +133,18 @@ class Labels:
         return labels
 
     @property
-    def keypoints(self) -> F32:
-        """(P, 17, 3) x, y in pixels and COCO visibility of the visible people, in order of instance id."""
+    def keypoints(self) -> Instances:
+        """The visible people with their keypoints, without masks, in order of object."""
         seen = [person for person in self._people if self._instances[1][person.object_id] > 0]
-        out = np.zeros((len(seen), len(classes.KEYPOINT_NAMES), 3), dtype=np.float32)
-        for row, person in zip(out, seen, strict=True):
+        points = np.zeros((len(seen), len(classes.KEYPOINT_NAMES), 3), dtype=np.float32)
+        for row, person in zip(points, seen, strict=True):
             self._project(person, row)
-        return out
+        # Scenes count from the border of the image: the centre of a pixel is at a half there, at a whole number here.
+        keypoints = torch.from_numpy(points)
+        keypoints[..., :2] -= 0.5 * (keypoints[..., 2:] > 0)
+        things = self.instance
+        people = things.select(things.classes == classes.PERSON - classes.FIRST_THING)
+        return replace(people, classes=torch.zeros_like(people.classes), masks=None, keypoints=keypoints)
 
     def _project(self, person: Person, out: F32) -> None:
         """Fill one figure's rows.
