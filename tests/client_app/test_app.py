@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from errors import naming
 from flwr.app import Array, Context, Message, RecordDict
 from pydantic import BaseModel
 
@@ -115,12 +116,12 @@ def test_an_evaluate_message_brings_scores_and_no_arrays(context: Context) -> No
 
 
 def test_parameters_of_a_group_the_client_lacks_are_refused(context: Context) -> None:
-    with pytest.raises(MessageError, match=r"heads\.edge arrived, but client a has only encoder"):
+    with pytest.raises(MessageError, match=naming("heads.edge", "client a", "encoder")):
         send(context, "train", instruction(), {"heads.edge": Array(np.zeros(3, np.float32))})
 
 
 def test_parameters_of_another_length_are_refused(context: Context) -> None:
-    with pytest.raises(WireError, match="shape is"):
+    with pytest.raises(WireError, match=naming("shape")):
         send(context, "train", instruction(), {"encoder": Array(np.zeros(3, np.float32))})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dp_accounting import dp_event, pld
+from errors import naming
 from fmtl_datasets.shared.privacy import Privacy
 from hypothesis import given
 from hypothesis import settings as examples
@@ -82,7 +83,7 @@ def test_whatever_the_update_the_clipped_part_is_at_most_the_clipping_norm(lengt
 def test_update_that_no_clipping_bounds_is_not_uploaded(bad: float) -> None:
     updates = _updates()
     updates["encoder"][3] = bad
-    with pytest.raises(PrivacyError, match="NaN or infinite"):
+    with pytest.raises(PrivacyError, match=naming("NaN")):
         privatise(updates, Privacy(clip=1.0, noise=1.0), fresh_generator())
 
 
@@ -128,7 +129,7 @@ def test_limit_is_checked_before_it_is_exceeded() -> None:
         require_budget(account, privacy, "a")
         account = account.with_upload(2.0)
     assert account.count > 1
-    with pytest.raises(PrivacyError, match="limit is 10"):
+    with pytest.raises(PrivacyError, match=naming("limit", "10")):
         require_budget(account, privacy, "a")
 
 

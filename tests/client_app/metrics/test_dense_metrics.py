@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from errors import naming
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
@@ -178,7 +179,7 @@ def test_one_non_finite_prediction_makes_the_metric_unavailable_for_good(name: s
     metric = new()
     for batch in (prediction, broken, prediction):
         metric.update(batch, label)
-    with pytest.raises(MetricUnavailable, match="NaN or infinite"):
+    with pytest.raises(MetricUnavailable, match=naming("NaN")):
         metric.compute()
 
 
@@ -192,14 +193,14 @@ def test_wrong_shapes_are_refused(name: str) -> None:
 
 
 def test_maxf_needs_a_salient_pixel_somewhere() -> None:
-    with pytest.raises(MetricUnavailable, match="only background"):
+    with pytest.raises(MetricUnavailable, match=naming("background")):
         _score(MaxF(), torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64))
 
 
 def test_labels_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="Labels run from 0 to 3"):
+    with pytest.raises(ValueError, match=naming("0", "3")):
         MeanIoU(3).update(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 3]]]))
-    with pytest.raises(ValueError, match="other than 0, 1 and 255"):
+    with pytest.raises(ValueError, match=naming("0", "1", "255")):
         MaxF().update(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 2]]]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from errors import naming
 from fmtl_datasets.scenarios.scenario import ScenarioError
 
 from client_app.round.identity import identify
@@ -90,7 +91,7 @@ def test_a_file_that_is_no_mapping_is_called_a_sites_file(tmp_path: Path, text: 
 
 
 def test_a_file_that_is_missing_or_unreadable_is_called_a_sites_file(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"site\.yaml: there is no such file\. Make a site's file: `fmtl site init"):
+    with pytest.raises(ScenarioError, match=naming("site.yaml", "fmtl site init")):
         read_site_file(tmp_path / "site.yaml")
-    with pytest.raises(ScenarioError, match="cannot read this site's file: Is a directory"):
+    with pytest.raises(ScenarioError, match=naming("directory")):
         read_site_file(tmp_path)

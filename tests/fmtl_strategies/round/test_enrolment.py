@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from errors import naming
 from flwr.app import Error, Message
 from toy_federation import ToyFederation, profile, settings, start_of, update_of
 
@@ -95,9 +96,9 @@ def test_second_node_with_a_taken_name_is_refused_and_named() -> None:
 def test_client_that_comes_back_with_other_tasks_is_refused() -> None:
     roster = Roster()
     roster.bind(1, profile("a", ["edge"]))
-    with pytest.raises(RosterError, match="came back with other tasks"):
+    with pytest.raises(RosterError, match=naming("tasks")):
         roster.check(2, profile("a", ["depth"]), alive=[2])
-    with pytest.raises(RosterError, match="taken by another connected node"):
+    with pytest.raises(RosterError, match=naming("connected")):
         roster.check(2, profile("a", ["edge"]), alive=[1, 2])
     roster.check(2, profile("a", ["edge"]), alive=[2])
     roster.bind(2, profile("a", ["edge"]))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from errors import naming
 from fmtl_datasets.shared.objects import Instances
 from perturbed_coco import ABSENT, ANNOTATIONS, Json, decoded, drawn_annotations, load, results, spoiled_detections
 from pycocotools.coco import COCO
@@ -232,13 +233,13 @@ def test_only_the_best_100_detections_of_an_image_and_class_count() -> None:
 
 def test_nothing_labelled_has_no_score() -> None:
     metric = BoxAP()
-    with pytest.raises(MetricUnavailable, match="no object"):
+    with pytest.raises(MetricUnavailable, match=naming("object")):
         metric.compute()
     metric.update(Output([boxes_found([[0, 0, 5, 5]], [0.5])]), [boxes_label([])])
-    with pytest.raises(MetricUnavailable, match="no object"):
+    with pytest.raises(MetricUnavailable, match=naming("object")):
         metric.compute()
     metric.update(Output([boxes_found([], [])]), [boxes_label([[0, 0, 5, 5]], crowd=[True])])
-    with pytest.raises(MetricUnavailable, match="crowds do not"):
+    with pytest.raises(MetricUnavailable, match=naming("crowds")):
         metric.compute()
 
 
@@ -255,7 +256,7 @@ def test_a_prediction_that_is_not_finite_has_no_score(bad: float) -> None:
     for found in (boxes_found([[0, 0, 5, 5]], [bad]), boxes_found([[0, 0, bad, 5]], [1.0])):
         metric = BoxAP()
         metric.update(Output([found]), [label])
-        with pytest.raises(MetricUnavailable, match="NaN or infinite"):
+        with pytest.raises(MetricUnavailable, match=naming("NaN")):
             metric.compute()
 
 
@@ -264,12 +265,12 @@ def test_what_does_not_fit_is_named() -> None:
     found = boxes_found([[0, 0, 5, 5]], [1.0])
     with pytest.raises(ValueError, match="2 labels"):
         BoxAP().update(Output([found]), [label, label])
-    with pytest.raises(ValueError, match="no masks"):
+    with pytest.raises(ValueError, match=naming("masks")):
         InstanceAP().update(Output([found]), [label])
-    with pytest.raises(ValueError, match="no keypoints"):
+    with pytest.raises(ValueError, match=naming("keypoints")):
         KeypointAP().update(Output([found]), [label])
     smaller = Detections((50, 100), found.boxes, found.classes, found.scores)
-    with pytest.raises(ValueError, match="size of the image"):
+    with pytest.raises(ValueError, match=naming("size")):
         BoxAP().update(Output([smaller]), [label])
 
 
