@@ -6,7 +6,7 @@ meant to change results records anew; `tools/compare_commits.py` says first, to 
 Why the runs are made in an environment that takes the choice of instructions from the processor (recording.PORTABLE):
 AdamW divides a gradient by its own size. Where a gradient is nothing but rounding, as that of the decoders' last
 bias before batch norm, one that rounds otherwise steps the other way, by the whole learning rate. Measured with the
-same code, AVX-512 against AVX2 (ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA, MKL_CBWR, OPENBLAS_CORETYPE and
+same code and images of 64 x 64, AVX-512 against AVX2 (ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA, MKL_CBWR, OPENBLAS_CORETYPE and
 NPY_DISABLE_CPU_FEATURES), norm of the difference relative to the norm, median and largest of all runs:
 
     updates of encoders 5e-3, 0.4; of decoders 4e-3, 0.2; of heads 9e-5, 0.07    (largest: feddea in float32)
@@ -19,7 +19,9 @@ NPY_DISABLE_CPU_FEATURES), norm of the difference relative to the norm, median a
 In PORTABLE nothing of that is left: with the C library's AVX, AVX2, AVX-512 and FMA versions switched off as well, the
 recording is the same byte for byte. So 1e-5 of the norm is asked of every fingerprint and 1e-5 of every number, scores
 with thresholds included, and bytes exactly, as long as the libraries are those of the recording. With others PyTorch
-may round otherwise, and only what then still holds is asked (`LOOSE`): the numbers above, with room.
+may round otherwise, and only what then still holds is asked (`LOOSE`): norms, the median of the values of a
+fingerprint, scores and losses, each with room over the numbers above. That let the two processors pass as equal in
+all runs, and still told fedavg from fedprox, whose pull of 0.01 is the smallest difference between two methods here.
 
 A change of the order of a sum on the server is seen here too, for the round after it is trained from other roundings.
 """
