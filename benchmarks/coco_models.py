@@ -10,12 +10,8 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from fmtl_datasets.shared.conventions import COCO_TASKS, PANOPTIC_THINGS

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,9 +21,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 import torch
 from fmtl_datasets.registry import open_source
@@ -192,7 +188,7 @@ def _made_up(module: str, function: str, **how: Any) -> Callable[[Path], None]:
     """Return what writes sixteen training images with a writer of the tests' support code."""
 
     def write(root: Path) -> None:
-        getattr(import_module(module), function)(root, train=16, val=1, **how)
+        getattr(import_module(f"tests.support.{module}"), function)(root, train=16, val=1, **how)
 
     return write
 

@@ -9,12 +9,9 @@ are CPU time of one process. The reference gets the suppressed map and so repeat
 import argparse
 import importlib.util
 import json
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import numpy.typing as npt

@@ -20,8 +20,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import yaml
 from fmtl_datasets.scenarios.scenario import Scenario, load_scenario
 
@@ -33,7 +31,6 @@ from fmtl.network.rehearsal import Rehearsal
 from fmtl.network.runs import submit
 from server_app.run_folder import RunFolder
 
-ROOT = Path(__file__).resolve().parents[1]
 HOOKS = Path(__file__).with_name("networking") / "hooks"
 SITE = "site"
 TINY = {"encoder": "mobilenetv3_small_050", "decoder-width": 8, "image-size": [32, 32]}
@@ -144,8 +141,7 @@ def measure_seconds(place: Path, model: Mapping[str, Any], apps: Sequence[str], 
     sizes: dict[str, str] = {}
     with _rehearsal(place, model) as rehearsal:
         rehearsal.start_coordinator()
-        path = os.pathsep.join([str(HOOKS), str(ROOT)])
-        rehearsal.start_site(SITE, PYTHONPATH=path, FMTL_BENCHMARK_STAMPS=str(stamps))
+        rehearsal.start_site(SITE, PYTHONPATH=str(HOOKS), FMTL_BENCHMARK_STAMPS=str(stamps))
         for repeat in range(turns.repeats):
             for name in apps if repeat % 2 == 0 else reversed(apps):
                 if name == APPS[0]:

@@ -17,18 +17,15 @@ from fmtl.errors import RunInterruptedError
 from fmtl.interruption import SignalWatch
 from fmtl.processes import ProcessTree, ending_leftovers, processes_using
 
-ROOT = Path(__file__).parents[2]
-
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="orphans stay in the tree on Linux only")
 
 _GUARDED = """
 import subprocess, sys, time
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from fmtl.processes import ending_leftovers
-with ending_leftovers(Path(sys.argv[2])):
+with ending_leftovers(Path(sys.argv[1])):
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); "
-    command = [sys.executable, "-c", stubborn + "time.sleep(300)", sys.argv[2]]
+    command = [sys.executable, "-c", stubborn + "time.sleep(300)", sys.argv[1]]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     child.stdout.readline()
     print("up", flush=True)
@@ -100,7 +97,7 @@ def test_a_process_that_ended_keeps_its_exit_status(tmp_path: Path) -> None:
 
 def test_a_process_that_ignores_requests_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    command = [sys.executable, "-c", _GUARDED, str(ROOT), str(home)]
+    command = [sys.executable, "-c", _GUARDED, str(home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"up\n"

@@ -24,9 +24,8 @@ TABLE = ROOT / "tests/support/tiny_table.toml"
 
 
 def command() -> list[str]:
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fmtl.cli import main; main()"
     options = ["--seeds", "0,1", "--rounds", "1", "--methods", "local,fedprox", "--out", "out"]
-    return [sys.executable, "-c", program, "reproduce", str(TABLE), *options]
+    return [sys.executable, "-P", "-m", "fmtl", "reproduce", str(TABLE), *options]
 
 
 def kill_after_the_first_run(environment: dict[str, str]) -> None:

@@ -49,7 +49,7 @@ run(json.loads(sys.argv[1]), Path(sys.argv[2]))
 
 def environment() -> dict[str, str]:
     """The environment of everything: one thread, so that sums are in the same order everywhere."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 class Federation:
@@ -111,8 +111,7 @@ class Federation:
 
     def start_site(self, name: str, within: Sequence[str] = (), **variables: str) -> subprocess.Popen[bytes]:
         """Start a site whose client follows its plan; `within` is a command that runs another one."""
-        path = os.pathsep.join([str(HOOKS), str(ROOT)])
-        return self.rehearsal.start_site(name, within, PYTHONPATH=path, **variables)
+        return self.rehearsal.start_site(name, within, PYTHONPATH=str(HOOKS), **variables)
 
     def add_site(self, entry: ClientEntry) -> Path:
         """Make a further site and wait until the coordinator knows its key; returns its file."""

@@ -36,7 +36,7 @@ run(values, folder)
 
 
 def _run(folder: Path, how: str, moment: str = "") -> int:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     scenario = str(ROOT / "tests/support/tiny.yaml")
     command = [sys.executable, "-c", _SCRIPT, str(folder), scenario, how, str(ROUNDS), moment]
     return subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, timeout=900).returncode

@@ -33,8 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `fmtl` and `python`, as an activated environment has them."""
     place = tmp_path_factory.mktemp("bin")
-    launcher = f"#!{sys.executable}\nimport sys\nsys.path[0] = {str(ROOT)!r}\nfrom fmtl.cli import main\nmain()\n"
-    place.joinpath("fmtl").write_text(launcher)
+    place.joinpath("fmtl").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m fmtl "$@"\n')
     place.joinpath("fmtl").chmod(0o755)
     place.joinpath("python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     place.joinpath("python").chmod(0o755)

@@ -19,10 +19,11 @@ from fmtl_datasets.sources.procedural import ProceduralScenes
 from PIL import Image
 from scipy.io import savemat
 from timm.models import FeatureInfo, generate_default_cfgs, register_model
-from tiny_bsds import write_bsds
-from tiny_coco import write_coco
-from tiny_pascal_context import write_pascal_context
 from torch import Tensor, nn
+
+from tests.support.tiny_bsds import write_bsds
+from tests.support.tiny_coco import write_coco
+from tests.support.tiny_pascal_context import write_pascal_context
 
 ENCODER = "fmtl_tiny_pyramid"
 SIDE = 64
