@@ -14,12 +14,15 @@ import time
 from typing import NamedTuple
 
 import torch
-from fmtl_datasets.shared.conventions import COCO_TASKS, PANOPTIC_THINGS
+from fmtl_datasets.catalogue import DATA_SETS
+from fmtl_datasets.shared.conventions import PANOPTIC_THINGS
 from fmtl_datasets.sources.procedural import ProceduralScenes
 from fmtl_datasets.transforms.transforms import evaluation_transform, to_batch
 
 from client_app.model import ModelConfig, MultiTaskModel, build_model
 from client_app.tasks import get_task
+
+COCO_TASKS = DATA_SETS["coco"].tasks
 
 COCO_CLASSES = {"instance": 80, "stuff": 54, "panoptic": 133, PANOPTIC_THINGS: 80}
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.scenarios.partition import Indices, disjoint_part, fraction_part
 from fmtl_datasets.scenarios.scenario import ClientEntry, ScenarioError, Share
-from fmtl_datasets.shared.conventions import OBJECT_TASKS
+from fmtl_datasets.shared.conventions import LABEL_KINDS
 from fmtl_datasets.shared.image_sizes import Size, image_sizes, require_trainable, scored_size
 from fmtl_datasets.shared.memory import InMemory
 from fmtl_datasets.shared.source import SampleDataset, Source, SourceSettings
@@ -21,13 +22,7 @@ from fmtl_datasets.transforms.resizing import Resized
 
 Split = Literal["train", "validation"]
 
-SOURCES: Mapping[str, str] = {
-    "nyud": "fmtl_datasets.sources.nyud.source",
-    "pascal_context": "fmtl_datasets.sources.pascal_context.source",
-    "coco": "fmtl_datasets.sources.coco.source",
-    "bsds_sod": "fmtl_datasets.sources.bsds_sod.source",
-    "folder": "fmtl_datasets.sources.folder.source",
-}
+SOURCES = {name: known.source for name, known in DATA_SETS.items() if known.source is not None}
 """Data sets on disk: the module whose function ``open_source`` reads a folder of that kind."""
 
 FIRST_VALIDATION_SCENE = 2**30
@@ -287,8 +282,8 @@ def _first(indices: Indices, count: int | None, client: str, key: str) -> Indice
 
 def _bytes_per_image(entry: ClientEntry, size: Size) -> int:
     height, width = size
-    # An edge label may come with the drawings of all its annotators, one bit for each in four bytes.
-    bytes_per_pixel = {"normals": 6, "depth": 4, "edge": 5, "panoptic": 4, "instance": OBJECTS_PER_IMAGE}
-    small = OBJECT_TASKS - bytes_per_pixel.keys()
-    labels = sum(bytes_per_pixel.get(task, 1) for task in entry.tasks if task not in small)
+    per_pixel = {"classes": 1, "binary": 1, "vectors": 6, "metres": 4, "segments": 4, "objects": OBJECTS_PER_IMAGE}
+    # An edge label may come with the drawings of its annotators, a bit for each in four bytes; keypoints have no map.
+    special = {"edge": 5, "keypoints": 0}
+    labels = sum(special.get(task, per_pixel[LABEL_KINDS[task]]) for task in entry.tasks)
     return height * width * (3 + labels)

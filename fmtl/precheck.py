@@ -6,15 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.scenarios.scenario import DATA_ROOT_VARIABLE, ClientEntry, ScenarioError
-
-TITLES: Mapping[str, str] = {
-    "nyud": "NYUD-v2",
-    "pascal_context": "PASCAL-Context",
-    "coco": "MS COCO 2017",
-    "bsds_sod": "BSDS with saliency masks",
-    "folder": "your own images",
-}
 
 
 def check_settings(values: Mapping[str, Any], clients: tuple[ClientEntry, ...]) -> None:
@@ -33,7 +26,7 @@ def check_settings(values: Mapping[str, Any], clients: tuple[ClientEntry, ...]) 
     from server_app.config import parse_run_config
 
     config, parameters = parse_run_config(values)
-    make_strategy(config.strategy, config.round_settings("check"), parameters)
+    make_strategy(config.strategy, config, parameters)
     for entry in clients:
         resolve_encoder(entry.encoder)
     _require_data(clients)
@@ -57,7 +50,8 @@ def _require_data(clients: Sequence[ClientEntry]) -> None:
 
 def _what_to_fetch(missing: Mapping[str, ClientEntry], is_rooted: bool) -> str:
     """One sentence: which data sets to fetch, how to learn more about each, and where to put them."""
-    data = _listed([f"{TITLES[entry.dataset]} (`fmtl data help {entry.dataset}`)" for entry in missing.values()])
+    kinds = [entry.dataset for entry in missing.values()]
+    data = _listed([f"{DATA_SETS[kind].title} (`fmtl data help {kind}`)" for kind in kinds])
     names = _listed(list(missing))
     if is_rooted:
         places = _listed([str(entry.data_path()) for entry in missing.values()])

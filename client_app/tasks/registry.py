@@ -1,7 +1,5 @@
 """Find a task by the name that scenarios, samples and array names use."""
 
-from collections.abc import Callable, Mapping
-
 from client_app.tasks.base import Task
 from client_app.tasks.depth import Depth
 from client_app.tasks.edge import EdgeDetection
@@ -14,18 +12,19 @@ from client_app.tasks.saliency import Saliency
 from client_app.tasks.semseg import SemanticSegmentation
 from client_app.tasks.stuff import Stuff
 
-_TASKS: Mapping[str, Callable[[], Task]] = {
-    "semseg": SemanticSegmentation,
-    "parts": HumanParts,
-    "saliency": Saliency,
-    "normals": SurfaceNormals,
-    "edge": EdgeDetection,
-    "depth": Depth,
-    "instance": InstanceSegmentation,
-    "keypoints": Keypoints,
-    "stuff": Stuff,
-    "panoptic": Panoptic,
-}
+_CLASSES: tuple[type[Task], ...] = (
+    SemanticSegmentation,
+    HumanParts,
+    Saliency,
+    SurfaceNormals,
+    EdgeDetection,
+    Depth,
+    InstanceSegmentation,
+    Keypoints,
+    Stuff,
+    Panoptic,
+)
+_TASKS = {task.name: task for task in _CLASSES}
 TRAINED_TASKS: tuple[str, ...] = tuple(_TASKS)
 """Tasks a client can train."""
 

@@ -7,28 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from fmtl_datasets.catalogue import BSDS_EDGE_DISTANCE, DATA_SETS, OWN_KEYS
 from fmtl_datasets.scenarios.scenario_file import ScenarioError
 from fmtl_datasets.scenarios.share import Count, Share, StrictModel, Whole, kebab
-from fmtl_datasets.shared.conventions import DATASET_TASKS, TASKS
+from fmtl_datasets.shared.conventions import TASKS
 from fmtl_datasets.shared.privacy import Privacy
 from pydantic import Field, field_validator, model_validator
 
 DATA_ROOT_VARIABLE = "FMTL_DATA_ROOT"
-
-BSDS_EDGE_DISTANCE = 0.0075
-EDGE_DISTANCES: Mapping[str, float] = {"nyud": 0.011}
-"""Default matching distance of odsF as a fraction of the image diagonal where it is not that of BSDS (methods 4.3)."""
-
-OnlyFor = Mapping[str, tuple[str, ...]]
-ONLY_FOR: OnlyFor = {
-    "domain": ("procedural",),
-    "parts_flags": ("pascal_context",),
-    "stuff_labels": ("coco",),
-    "train_list": ("nyud", "pascal_context", "coco", "bsds_sod", "folder"),
-    "validation_list": ("nyud", "pascal_context", "coco", "bsds_sod", "folder"),
-    "own_validation": ("nyud", "pascal_context", "coco", "bsds_sod", "folder"),
-}
-"""Keys that only some data sets know."""
 
 PATTERN_WORDS: Mapping[str, str] = {
     "name": "1 to 64 letters, digits, '-' or '_'",
@@ -42,22 +28,12 @@ Side = Annotated[int, Field(ge=32, le=4096, strict=True)]
 ListName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
-TRAINING_LISTS: Mapping[str, str] = {
-    "nyud": "train",
-    "pascal_context": "train",
-    "coco": "train2017",
-    "bsds_sod": "train",
-    "folder": "train",
-}
-"""The list that a client trains on where it names none, so that naming it makes no other pool of images."""
-
-
 class ClientEntry(StrictModel):
     """One participant of a scenario.
 
     Attributes:
         name: unique among the clients.
-        dataset: ``procedural``, ``nyud``, ``pascal_context``, ``coco``, ``bsds_sod`` or ``folder``.
+        dataset: a name in ``fmtl_datasets.catalogue.DATA_SETS``.
         tasks: what it trains; the data set must offer them.
         image_size: height and width, in pixels, of what the network sees.
         data_root: folder of the data set; relative paths lie under ``FMTL_DATA_ROOT``. Not for procedural.
@@ -94,7 +70,7 @@ class ClientEntry(StrictModel):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-    dataset: Literal["procedural", "nyud", "pascal_context", "coco", "bsds_sod", "folder"]
+    dataset: str
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     image_size: tuple[Side, Side]
     data_root: Annotated[str, Field(min_length=1)] | None = None
@@ -131,10 +107,18 @@ class ClientEntry(StrictModel):
             return data
         filled = {kebab(str(key)): value for key, value in data.items()}
         dataset = str(filled.get("dataset"))
-        filled.setdefault("edge-distance", EDGE_DISTANCES.get(dataset, BSDS_EDGE_DISTANCE))
+        if dataset in DATA_SETS:
+            filled.setdefault("edge-distance", DATA_SETS[dataset].edge_distance)
         if dataset == "procedural":
             filled.setdefault("domain", "indoor")
         return filled
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_data_set(cls, dataset: str) -> str:
+        if dataset not in DATA_SETS:
+            raise ValueError(f"unknown data set; known data sets: {', '.join(DATA_SETS)}")
+        return dataset
 
     @field_validator("tasks")
     @classmethod
@@ -148,11 +132,11 @@ class ClientEntry(StrictModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        offered = DATASET_TASKS[self.dataset]
+        offered = DATA_SETS[self.dataset].tasks
         missing = [task for task in self.tasks if task not in offered]
         if missing:
             raise ValueError(f"dataset {self.dataset} has no {', '.join(missing)}; it offers {', '.join(offered)}")
-        for key, datasets in ONLY_FOR.items():
+        for key, datasets in OWN_KEYS.items():
             if self.dataset not in datasets and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"'{kebab(key)}' is for dataset {' or '.join(datasets)} only; remove it here")
         if self.dataset == "procedural":
@@ -186,7 +170,7 @@ class ClientEntry(StrictModel):
     @property
     def training_list(self) -> str:
         """Name of the image list that it trains on."""
-        return self.train_list or TRAINING_LISTS[self.dataset]
+        return self.train_list or DATA_SETS[self.dataset].training_list
 
     @property
     def root_name(self) -> str:

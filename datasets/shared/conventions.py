@@ -4,46 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-TASKS: tuple[str, ...] = (
-    "semseg",
-    "parts",
-    "saliency",
-    "normals",
-    "edge",
-    "depth",
-    "instance",
-    "keypoints",
-    "stuff",
-    "panoptic",
-)
-"""The ten tasks a client can have, in the order in which tables list them."""
+LabelKind = Literal["classes", "binary", "vectors", "metres", "objects", "segments"]
 
-NYUD_TASKS: tuple[str, ...] = ("semseg", "normals", "edge", "depth")
-PASCAL_TASKS: tuple[str, ...] = ("semseg", "parts", "saliency", "normals", "edge")
-COCO_TASKS: tuple[str, ...] = ("instance", "keypoints", "stuff", "panoptic")
-BSDS_TASKS: tuple[str, ...] = ("saliency", "edge")
-
-DATASET_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+LABEL_KINDS: Mapping[str, LabelKind] = MappingProxyType(
     {
-        "procedural": TASKS,
-        "nyud": NYUD_TASKS,
-        "pascal_context": PASCAL_TASKS,
-        "coco": COCO_TASKS,
-        "bsds_sod": BSDS_TASKS,
-        "folder": TASKS,
+        "semseg": "classes",
+        "parts": "classes",
+        "saliency": "binary",
+        "normals": "vectors",
+        "edge": "binary",
+        "depth": "metres",
+        "instance": "objects",
+        "keypoints": "objects",
+        "stuff": "classes",
+        "panoptic": "segments",
     }
 )
-"""What each data set can give, by the name used in a scenario file; a folder gives what its own file names."""
+"""The tasks a client can have, in the order in which tables list them, and the kind of their label: a map of
+``classes``, of 0 and 1 (``binary``), of unit ``vectors`` or of ``metres``; ``objects`` or ``segments`` of an image."""
+
+TASKS: tuple[str, ...] = tuple(LABEL_KINDS)
 
 IGNORE = 255
 """Class index of a pixel that no class-like label (semseg, parts, saliency, edge, stuff) speaks about."""
 
-CLASS_TASKS: frozenset[str] = frozenset({"semseg", "parts", "saliency", "stuff", "edge"})
+CLASS_TASKS = frozenset(task for task, kind in LABEL_KINDS.items() if kind in ("classes", "binary"))
 """Tasks whose label is a uint8 map with ``IGNORE`` as its ignore value."""
 
-OBJECT_TASKS: frozenset[str] = frozenset({"instance", "keypoints", "panoptic"})
+OBJECT_TASKS = frozenset(task for task, kind in LABEL_KINDS.items() if kind in ("objects", "segments"))
 """Tasks whose label is an ``ObjectLabel`` (``fmtl_datasets.shared.objects``) and not a map: ``Instances`` or
 ``PanopticSegments``."""
 

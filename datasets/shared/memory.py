@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from fmtl_datasets.shared.conventions import Sample
+from fmtl_datasets.shared.conventions import LABEL_KINDS, Sample
 from fmtl_datasets.shared.objects import ObjectLabel
 from fmtl_datasets.shared.source import SampleDataset
 from torch import Tensor
@@ -49,11 +49,11 @@ class InMemory:
 
 
 def _compact(key: str, value: Any) -> Any:
-    return value.as_subclass(Tensor).to(torch.float16) if key == "normals" else value
+    return value.as_subclass(Tensor).to(torch.float16) if LABEL_KINDS.get(key) == "vectors" else value
 
 
 def _restore(key: str, value: Any) -> Any:
-    if key != "normals":
+    if LABEL_KINDS.get(key) != "vectors":
         return value.clone() if isinstance(value, Tensor | ObjectLabel) else value
     normals = value.float()
     # torch's norm over a leading dimension is fifty times slower than this sum.

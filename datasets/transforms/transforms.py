@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 from fmtl_datasets.shared.colour import distort_colours, normalise
-from fmtl_datasets.shared.conventions import CLASS_TASKS, IGNORE, Sample
+from fmtl_datasets.shared.conventions import CLASS_TASKS, IGNORE, LABEL_KINDS, Sample
 from fmtl_datasets.shared.edge_annotators import EDGE_ANNOTATORS, UNKNOWN
 from fmtl_datasets.shared.nearest import nearest_pixels
 from fmtl_datasets.shared.objects import ObjectLabel
@@ -59,9 +59,10 @@ def flip(sample: Sample) -> Sample:
             flipped[key] = geometry.horizontal_flip(value)
         else:
             flipped[key] = value
-    if "normals" in flipped:
-        sign = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
-        flipped["normals"] = tv_tensors.Mask(flipped["normals"].as_subclass(Tensor) * sign)
+    for key in flipped:
+        if LABEL_KINDS.get(key) == "vectors":
+            sign = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
+            flipped[key] = tv_tensors.Mask(flipped[key].as_subclass(Tensor) * sign)
     return flipped
 
 
@@ -86,7 +87,7 @@ def rescale(sample: Sample, factor: float) -> Sample:
             scaled[key] = value.resized(size)
         elif isinstance(value, tv_tensors.Mask):
             label = nearest_pixels(value, size)
-            scaled[key] = tv_tensors.Mask(label / factor if key == "depth" else label)
+            scaled[key] = tv_tensors.Mask(label / factor if LABEL_KINDS.get(key) == "metres" else label)
         else:
             scaled[key] = value
     return scaled

@@ -19,7 +19,7 @@ command = typer.Typer(no_args_is_help=True, help="Say where data sets come from,
 @command.command("list")
 def list_data_sets() -> None:
     """List the data sets, with their tasks."""
-    from fmtl_datasets.shared.conventions import DATASET_TASKS
+    from fmtl_datasets.catalogue import DATA_SETS
     from rich.text import Text
 
     from fmtl.data.pages import read_pages
@@ -27,8 +27,8 @@ def list_data_sets() -> None:
 
     table = plain_table("data set", "what", "tasks")
     pages = read_pages()
-    for name, tasks in DATASET_TASKS.items():
-        table.add_row(*(Text(cell) for cell in (name, pages[name].title, ", ".join(tasks))))
+    for name, known in DATA_SETS.items():
+        table.add_row(*(Text(cell) for cell in (name, pages[name].title, ", ".join(known.tasks))))
     screen = console()
     screen.print(table)
     screen.print(Text("`fmtl data help NAME` says where it comes from and how it must lie on disk."))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fmtl_datasets.shared.conventions import DATASET_TASKS
+from fmtl_datasets.catalogue import DATA_SETS
 
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.site_keys import SITE_NAME
@@ -10,24 +10,7 @@ from fmtl.network.site_keys import SITE_NAME
 BLANK = "CHANGE-ME"
 """Stands where a site has to write something of its own."""
 
-KINDS = tuple(DATASET_TASKS)
-
-_HELD: dict[str, str] = {
-    "folder": "the folder that holds your fmtl-data.yaml (docs/your-own-data.md)",
-    "nyud": "the folder of NYU Depth v2 (fmtl data help nyud)",
-    "pascal_context": "the folder of PASCAL-Context (fmtl data help pascal_context)",
-    "coco": "the folder of COCO 2017 (fmtl data help coco)",
-    "bsds_sod": "the folder of BSDS500 with saliency (fmtl data help bsds_sod)",
-}
-
-_FIRST_TASKS: dict[str, str] = {
-    "procedural": "semseg, depth",
-    "nyud": "semseg, depth",
-    "pascal_context": "semseg",
-    "coco": "keypoints",
-    "bsds_sod": "edge",
-    "folder": "semseg",
-}
+KINDS = tuple(DATA_SETS)
 
 
 def site_template(dataset: str, name: str, coordinator: str) -> str:
@@ -45,6 +28,7 @@ def site_template(dataset: str, name: str, coordinator: str) -> str:
         raise NetworkSetupError(f"--dataset {dataset}: there is no such kind of data set; known: {', '.join(KINDS)}.")
     if not SITE_NAME.fullmatch(name):
         raise NetworkSetupError(f"--name {name!r}: expected 1 to 64 letters, digits, '-' or '_'.")
+    known = DATA_SETS[dataset]
     lines = [
         ("coordinator", coordinator, "address and port, as the coordinator told you"),
         ("authority", "ca.crt", "the file that the coordinator gave you; here: beside this file"),
@@ -54,7 +38,7 @@ def site_template(dataset: str, name: str, coordinator: str) -> str:
         ("  name", name, "the name the key was made for"),
         ("  dataset", dataset, "kind of data"),
         *_data_lines(dataset),
-        ("  tasks", f"[{_FIRST_TASKS[dataset]}]", f"one or more of: {', '.join(DATASET_TASKS[dataset])}"),
+        ("  tasks", f"[{', '.join(known.first_tasks)}]", f"one or more of: {', '.join(known.tasks)}"),
         ("  image-size", "[256, 256]", "height and width that the network sees; images are brought to it"),
         ("  encoder", "resnet18", "as agreed with the coordinator: only equal encoders learn from each other"),
         ("  batch-size", "4", "images in a training step; lower it where memory is short"),
@@ -69,7 +53,7 @@ def _data_lines(dataset: str) -> list[tuple[str, str, str]]:
             ("  train-images", "32", "scenes to draw for training"),
             ("  validation-images", "16", "scenes to draw for scoring"),
         ]
-    return [("  data-root", f"/{BLANK}", _HELD[dataset])]
+    return [("  data-root", f"/{BLANK}", f"the folder of {DATA_SETS[dataset].title} (fmtl data help {dataset})")]
 
 
 _HEAD = """# This site's file. Write your own values where it says {blank}; then: fmtl site check FILE

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fmtl_datasets.shared.conventions import DATASET_TASKS
+from fmtl_datasets.catalogue import DATA_SETS
 from PIL import Image
 from tiny_coco import write_coco
 from tiny_data import write_nyud
@@ -198,8 +198,8 @@ def test_interruption_leaves_no_process_and_no_report(tmp_path: Path) -> None:
 
 
 def test_help_has_every_data_set_with_its_tasks_layout_and_how_to_name_it(fmtl: Call) -> None:
-    assert set(read_pages()) == set(DATASET_TASKS)
-    for name, tasks in DATASET_TASKS.items():
+    assert set(read_pages()) == set(DATA_SETS)
+    for name, tasks in ((name, known.tasks) for name, known in DATA_SETS.items()):
         code, output, _ = fmtl("help", name)
         assert code == 0
         assert f"dataset: {name}" in output
@@ -226,7 +226,7 @@ def test_list_and_help_without_a_name_show_all(fmtl: Call) -> None:
     for arguments in (("list",), ("help",)):
         code, output, _ = fmtl(*arguments)
         assert code == 0
-        assert all(name in output for name in DATASET_TASKS)
+        assert all(name in output for name in DATA_SETS)
 
 
 def test_help_and_list_do_not_load_torch() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.scenarios.scenario import load_scenario
-from fmtl_datasets.shared.conventions import DATASET_TASKS
 
 from client_app.site.sent import SENT_VARIABLE, note_answer, note_error
 from client_app.site.site_file import read_site_file
@@ -41,7 +41,7 @@ def test_a_template_is_a_sites_file_once_its_blanks_are_filled(kind: str, fmtl: 
     # A line to fill in has a word on it, and offers every task that the kind has.
     lines = [line for line in text.splitlines() if not line.startswith("#") and line != "client:"]
     assert all("# " in line for line in lines)
-    assert all(task in next(line for line in lines if "tasks:" in line) for task in DATASET_TASKS[kind])
+    assert all(task in next(line for line in lines if "tasks:" in line) for task in DATA_SETS[kind].tasks)
 
 
 def test_lines_that_a_template_only_offers_are_valid_too(fmtl: Call, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from fmtl_datasets.shared.conventions import COCO_TASKS
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.shared.source import DataLayoutError, Indices, SourceFile, SourceSettings
 from fmtl_datasets.sources.coco.annotation_files import (
     ARCHIVES,
@@ -19,6 +19,8 @@ from fmtl_datasets.sources.coco.annotation_files import (
 )
 from fmtl_datasets.sources.coco.dataset import CocoImages, OpenFile, map_name
 from fmtl_datasets.sources.coco.index import AnnotationIndex, load_index
+
+COCO_TASKS = DATA_SETS["coco"].tasks
 
 SPARSE_TASKS = frozenset({"instance", "keypoints"})
 """Tasks that many images have nothing for."""

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from fmtl_datasets.shared.conventions import IGNORE, NYUD_TASKS, Sample
+from fmtl_datasets.catalogue import DATA_SETS
+from fmtl_datasets.shared.conventions import IGNORE, Sample
 from fmtl_datasets.shared.matlab import read_variable
 from fmtl_datasets.shared.source import DataLayoutError
 from PIL import Image
@@ -22,6 +23,8 @@ from torchvision import tv_tensors
 
 Array = npt.NDArray[Any]
 Decoder = Callable[[Path], Array]
+
+NYUD_TASKS = DATA_SETS["nyud"].tasks
 
 FOLDERS: Mapping[str, str] = {
     "image": "images",

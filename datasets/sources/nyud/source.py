@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from fmtl_datasets.shared.conventions import NYUD_TASKS
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.shared.source import Indices, SourceFile, SourceSettings
 from fmtl_datasets.sources.nyud.classes import SEMSEG_CLASSES
 from fmtl_datasets.sources.nyud.dataset import LISTS, Nyud, find_variant, read_list
@@ -22,7 +22,7 @@ def open_source(settings: SourceSettings) -> NyudSource:
 class NyudSource:
     """One of the four packages of NYU Depth v2."""
 
-    tasks: tuple[str, ...] = NYUD_TASKS
+    tasks: tuple[str, ...] = DATA_SETS["nyud"].tasks
 
     def __init__(self, settings: SourceSettings) -> None:
         self._root = settings.root

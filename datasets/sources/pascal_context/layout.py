@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fmtl_datasets.shared.conventions import PASCAL_TASKS
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.shared.source import DataFileError, DataLayoutError
 from fmtl_datasets.sources.pascal_context.classes import CONTEXT_CLASSES, NORMALS_CONTEXT_NUMBERS
 
@@ -108,7 +108,7 @@ def find_layout(root: Path) -> Layout:
     layout = Layout(root, name)
     for image_list in LISTS:
         first = read_list(layout, image_list)[0]
-        for kind in ("image", *PASCAL_TASKS):
+        for kind in ("image", *DATA_SETS["pascal_context"].tasks):
             for path in layout.files(kind, first):
                 if not path.is_file():
                     raise layout.missing(path)

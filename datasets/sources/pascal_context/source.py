@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from fmtl_datasets.shared.conventions import PASCAL_TASKS
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.shared.label_cache import LabelCache
 from fmtl_datasets.shared.source import Indices, SourceFile, SourceSettings
 from fmtl_datasets.sources.pascal_context.classes import PARTS_CLASSES, PERSON, SEMSEG_CLASSES
@@ -38,7 +38,7 @@ def open_source(settings: SourceSettings) -> PascalContextSource:
 class PascalContextSource:
     """ASTMT's PASCAL_MT or the repacked PASCALContext."""
 
-    tasks: tuple[str, ...] = PASCAL_TASKS
+    tasks: tuple[str, ...] = DATA_SETS["pascal_context"].tasks
     lists: tuple[str, ...] = LISTS
     num_classes: Mapping[str, int] = {"semseg": len(SEMSEG_CLASSES), "parts": len(PARTS_CLASSES)}
     class_names: Mapping[str, tuple[str, ...]] = {"semseg": SEMSEG_CLASSES, "parts": PARTS_CLASSES}

@@ -8,9 +8,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.registry import selected_indices, share_indices
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, list_scenarios, load_scenario
-from fmtl_datasets.shared.conventions import DATASET_TASKS
 from fmtl_datasets.shared.source import Indices
 from reference_partition import REFERENCE_SCENARIOS, reference_partition
 
@@ -18,7 +18,7 @@ from client_app.model.encoder import build_encoder, resolve_encoder
 
 PUBLISHED = tuple(name for name in list_scenarios() if load_scenario(name).paper)
 FMTL_BENCH = tuple(name for name in PUBLISHED if name.startswith("fmtl_bench"))
-DATA_SETS = {"PASCALContext": "pascal_context", "NYUDv2": "nyud", "coco": "coco"}
+ROOTS = {"PASCALContext": "pascal_context", "NYUDv2": "nyud", "coco": "coco"}
 LISTS = {
     "pascal_context": {"train": 4998, "val": 5105},
     "nyud": {"train": 795, "val": 654},
@@ -83,7 +83,7 @@ def test_published_scenarios_read_the_published_data_sets_at_their_sizes(name: s
     assert "Known" in scenario.description
     assert "ours" in scenario.description.lower()
     for client in scenario.clients:
-        assert DATA_SETS[str(client.data_root)] == client.dataset
+        assert ROOTS[str(client.data_root)] == client.dataset
         assert client.image_size == SIZES[client.dataset]
         assert (client.batch_size, client.decoder_width, client.data_seed) == (8, 96, 0)
         assert (client.train_images, client.validation_images) == (None, None)
@@ -282,7 +282,7 @@ def test_m_fed_trains_five_times_between_exchanges_on_pascal_whatever_the_method
 @pytest.mark.parametrize(("name", "dataset"), [("feddea_nyud", "nyud"), ("feddea_pascal", "pascal_context")])
 def test_feddea_has_one_client_for_every_task_of_the_data_set(name: str, dataset: str) -> None:
     tasks = [client.tasks for client in load_scenario(name).clients]
-    assert sorted(tasks) == sorted((task,) for task in DATASET_TASKS[dataset])
+    assert sorted(tasks) == sorted((task,) for task in DATA_SETS[dataset].tasks)
     assert {client.dataset for client in load_scenario(name).clients} == {dataset}
 
 
@@ -291,10 +291,10 @@ def test_mixed_scenarios_join_dense_and_coco_clients_on_one_encoder(name: str) -
     clients = load_scenario(name).clients
     assert len({(client.encoder, client.encoder_weights) for client in clients}) == 1
     tasks = {task for client in clients for task in client.tasks}
-    assert set(DATASET_TASKS["coco"]) < tasks
+    assert set(DATA_SETS["coco"].tasks) < tasks
     assert {"semseg", "depth", "saliency", "edge"} < tasks
 
 
 def test_coco_pairs_on_real_images_have_two_clients_for_every_coco_task() -> None:
     tasks = [client.tasks for client in load_scenario("coco_mt200_pairs").clients]
-    assert tasks == [(task,) for task in DATASET_TASKS["coco"] for _ in range(2)]
+    assert tasks == [(task,) for task in DATA_SETS["coco"].tasks for _ in range(2)]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.registry import open_dataset
 from fmtl_datasets.registry import open_source as open_by_name
 from fmtl_datasets.scenarios.scenario import ClientEntry
-from fmtl_datasets.shared.conventions import COCO_TASKS
 from fmtl_datasets.shared.source import DataFileError, DataLayoutError, SourceSettings
 from fmtl_datasets.sources.coco.categories import FIRST_STUFF, PANOPTIC_STUFF, STUFF, THINGS
 from fmtl_datasets.sources.coco.index import forget_indices
@@ -115,7 +115,7 @@ def test_class_counts_of_samples_are_those_of_the_tasks_asked_for(root: Path) ->
 
 
 def test_tasks_on_offer_are_those_whose_files_are_there(root: Path) -> None:
-    assert open_source(SourceSettings(root)).tasks == COCO_TASKS
+    assert open_source(SourceSettings(root)).tasks == DATA_SETS["coco"].tasks
     (root / "annotations" / "person_keypoints_train2017.json").unlink()
     shutil.rmtree(root / "annotations" / "panoptic_train2017")
     source = open_source(SourceSettings(root))
