@@ -26,10 +26,10 @@ from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.layout import ArraySpec, FloatArray, GroupLayout
 from fmtl_strategies.contract.messages import Report
 from fmtl_strategies.contract.profile import PROTOCOL_VERSION, ClientProfile, TaskProfile
-from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.registry import make_strategy, strategy_names
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
+from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.store import ParameterStore, RowKey
+from fmtl_strategies.settings import RunConfig
 
 TASKS = ("depth", "edge", "normals", "semseg")
 ARRAYS = 40
@@ -117,7 +117,7 @@ def make_rounds(
     """
     if not 0 <= away < clients:
         raise ValueError(f"away is {away}, expected 0 to {clients - 1}: of {clients} clients at least one must answer")
-    settings = RoundSettings(experiment="benchmark", local=LocalSettings(total_rounds=100))
+    settings = RunConfig.from_flat({"num-server-rounds": 100})
     strategy = make_strategy(name, settings, options or {})
     if kind not in strategy.exchanged_kinds():
         return None

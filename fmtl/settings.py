@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fmtl.errors import SettingError
+from fmtl_strategies.contract.schema import correction
 from fmtl_strategies.parameters import StrategyParameterError, parameter_text, parse_parameter_text, toml_value
 
 __all__ = [
@@ -105,7 +105,7 @@ def merge(defaults: Mapping[str, ConfigValue], overrides: Mapping[str, ConfigVal
         source: where they come from, for messages.
 
     Raises:
-        SettingError: an unknown key (close matches are listed), or a value of another type.
+        SettingError: an unknown key (the one likely correction is named), or a value of another type.
     """
     merged = dict(defaults)
     for key, value in overrides.items():
@@ -240,12 +240,10 @@ def _flatten(table: Mapping[str, Any], source: str, prefix: str = "") -> RunConf
     return flat
 
 
-def _unknown(key: str, known: Iterable[str], source: str) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
-    same_name = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    suggestions = list(dict.fromkeys([*close, *same_name]))
-    hint = f"did you mean {' or '.join(suggestions)}?" if suggestions else f"known keys: {', '.join(names)}."
+def _unknown(key: str, known: Mapping[str, ConfigValue], source: str) -> str:
+    own = f"{known.get('strategy')}.{key}"
+    near = own if own in known else correction(key, known)
+    hint = f"did you mean {near}?" if near else "`fmtl settings` lists all keys."
     return f"{source}: the run config has no key {key!r}; {hint}"
 
 

@@ -30,10 +30,10 @@ from fmtl_strategies.contract.messages import (
 )
 from fmtl_strategies.contract.profile import ClientProfile, TaskProfile
 from fmtl_strategies.contract.rule import LocalRule
-from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.sparse import encode_sparse, sparsify
 from fmtl_strategies.contract.wire import NumberFormat, decode_flat, encode_flat
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.settings import RunConfig
 
 __all__ = [
     "BUFFERS",
@@ -195,9 +195,15 @@ def _format(group: str, instruction: Instruction) -> NumberFormat:
     return "float32" if kind_of(group) == "buffers" else instruction.upload_format
 
 
-def settings(rounds: int = 2, **changes: Any) -> RoundSettings:
-    """Return settings of toy rounds: updates travel as float32, so that sums can be compared exactly."""
-    return RoundSettings(experiment="toy", local=LocalSettings(total_rounds=rounds), upload_format="float32", **changes)
+def settings(rounds: int = 2, **changes: Any) -> RunConfig:
+    """Return settings of toy rounds: updates travel as float32, so that sums can be compared exactly.
+
+    Args:
+        rounds: number of rounds.
+        changes: further values by run-config key, with underscores in the place of hyphens.
+    """
+    values = {key.replace("_", "-"): value for key, value in changes.items()}
+    return RunConfig.from_flat({"num-server-rounds": rounds, "upload-format": "float32", **values})
 
 
 def report_with(body: Any, **changes: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
+from fmtl_strategies.building_blocks.wrapping import WrappingParameters
 from fmtl_strategies.parameters import StrategyParameterError, parse_parameter_text, parse_parameters
 from fmtl_strategies.registry import check_parameters, strategy_class
 
@@ -62,7 +62,7 @@ class InForce:
         if key in self.imposed:
             return (
                 f"{key} = {value!r} has no effect: strategy {self.strategy} sets it to {self.imposed[key]!r} itself. "
-                f"Leave it out; `fmtl strategies {self.strategy}` prints what can be set"
+                f"Leave it out; `fmtl settings {self.strategy}` prints what can be set"
             )
         sections = " and ".join(f"{section}.<parameter>" for section in self.sections)
         return (
@@ -83,12 +83,14 @@ def in_force(strategy: str, values: Mapping[str, object]) -> InForce:
         StrategyParameterError: a parameter of a strategy that wraps another does not exist or is impossible.
     """
     cls = strategy_class(strategy)
-    if not issubclass(cls, WrappingStrategy):
+    if not issubclass(cls.parameters_model, WrappingParameters):
         return InForce(strategy, (cls.name,))
     prefix = f"{cls.name}."
     own: dict[str, object] = {**parse_parameter_text(str(values.get("strategy-parameters", "")))}
     own |= {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-    base, imposed = cls.wraps(check_parameters(strategy, own))
+    checked = check_parameters(strategy, own)
+    assert isinstance(checked, WrappingParameters)
+    base, imposed = checked.wraps()
     return InForce(strategy, (cls.name, base), {f"{base}.{name}": value for name, value in imposed.items()})
 
 

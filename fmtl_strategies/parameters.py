@@ -1,4 +1,4 @@
-"""Hyper-parameters of strategies: declared once, checked, and described for `fmtl strategies NAME`."""
+"""Hyper-parameters of strategies: each declared once, in its strategy's file; checked and described from there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.config import JsonDict
+from pydantic import BaseModel, ValidationError
 
-Model = TypeVar("Model", bound=BaseModel)
+from fmtl_strategies.contract.schema import Settings, correction, parameter
+
+__all__ = [
+    "Origin",
+    "StrategyParameterError",
+    "StrategyParameters",
+    "origin_of",
+    "parameter",
+    "parameter_origins",
+    "parameter_text",
+    "parse_parameter_text",
+    "parse_parameters",
+    "toml_value",
+    "value_origins",
+]
+
+Model = TypeVar("Model", bound=Settings)
 Origin = Literal["given", "ours", "paper", "code"]
 """Whose value it is: given in the run config, or a default: ours, of the method's paper, of public code."""
 
@@ -20,30 +35,8 @@ class StrategyParameterError(ValueError):
     """A hyper-parameter that does not exist or has an impossible value."""
 
 
-class StrategyParameters(BaseModel):
-    """Base of a strategy's hyper-parameters; names in the run config are kebab-case under the strategy's own name."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        populate_by_name=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-        allow_inf_nan=False,  # config.json could not hold them
-    )
-
-
-def parameter(default: Any, description: str, origin: str, *, allowed: str | None = None, **bounds: Any) -> Any:
-    """Declare one hyper-parameter.
-
-    Args:
-        default: default value.
-        description: its meaning in one sentence.
-        origin: where the default comes from (paper, reference code, or `ours`).
-        allowed: the values it takes, in words, where its type and bounds do not say it.
-        bounds: pydantic bounds such as ge, le.
-    """
-    extra: JsonDict = {"origin": origin} if allowed is None else {"origin": origin, "allowed": allowed}
-    return Field(default=default, description=description, json_schema_extra=extra, **bounds)
+class StrategyParameters(Settings):
+    """Base of a strategy's hyper-parameters; in the run config they stand under the strategy's own name."""
 
 
 def parameter_origins(model: type[BaseModel]) -> dict[str, str]:
@@ -137,13 +130,14 @@ def parse_parameters(strategy: str, model: type[Model], values: Mapping[str, obj
         values: values by kebab-case name.
 
     Raises:
-        StrategyParameterError: unknown name (lists the known ones) or impossible value (says what is allowed).
+        StrategyParameterError: unknown name (says which was probably meant) or impossible value (says what is allowed).
     """
-    known = sorted(field.alias or name for name, field in model.model_fields.items())
+    known = [field.alias or name for name, field in model.model_fields.items()]
     for name in values:
         if name not in known:
-            have = ", ".join(f"{strategy}.{k}" for k in known) or "none"
-            raise StrategyParameterError(f"unknown parameter {strategy}.{name}; known parameters of {strategy}: {have}")
+            near = correction(name, known)
+            hint = f"did you mean {strategy}.{near}?" if near else f"known: {', '.join(known) or 'none'}"
+            raise StrategyParameterError(f"unknown parameter {strategy}.{name}; {hint}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:

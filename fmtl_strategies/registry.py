@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 
-from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
+from fmtl_strategies.building_blocks.wrapping import WrappingParameters, WrappingStrategy
+from fmtl_strategies.contract.schema import correction
 from fmtl_strategies.outside import UnknownStrategyError, is_outside, outside_class, recorded_source
 from fmtl_strategies.parameters import StrategyParameterError, StrategyParameters, parse_parameters
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.settings import RunConfig
 
 __all__ = [
     "UnknownStrategyError",
@@ -60,15 +62,14 @@ def strategy_class(name: str) -> type[PersonalizedStrategy]:
         name: a registered name, or `module:Class` for a class that Python can import.
 
     Raises:
-        UnknownStrategyError: no strategy of that name (lists the known ones), or nothing to import under it.
+        UnknownStrategyError: no strategy of that name, or nothing to import under it.
     """
     if is_outside(name):
         return outside_class(name, _STRATEGIES)
     if name not in _STRATEGIES:
-        raise UnknownStrategyError(
-            f"unknown strategy {name!r}; known strategies: {', '.join(strategy_names())}; "
-            f"or module:Class for one of your own"
-        )
+        near = correction(name, _STRATEGIES)
+        hint = f"did you mean {near}?" if near else "`fmtl strategies` lists them; module:Class is one of your own"
+        raise UnknownStrategyError(f"unknown strategy {name!r}; {hint}")
     module, _, attribute = _STRATEGIES[name].partition(":")
     found: type[PersonalizedStrategy] = getattr(importlib.import_module(module), attribute)
     return found
@@ -106,7 +107,7 @@ def check_parameters(name: str, parameters: Mapping[str, object]) -> StrategyPar
     try:
         return parse_parameters(cls.name, cls.parameters_model, parameters)
     except StrategyParameterError as error:
-        raise StrategyParameterError(f"{error}; `fmtl strategies {name}` prints what each parameter takes") from error
+        raise StrategyParameterError(f"{error}; `fmtl settings {name}` prints what each parameter takes") from error
 
 
 def check_sections(name: str, parameters: Mapping[str, object]) -> dict[str, StrategyParameters]:
@@ -127,18 +128,19 @@ def check_sections(name: str, parameters: Mapping[str, object]) -> dict[str, Str
     if not issubclass(cls, WrappingStrategy):
         return {cls.name: check_parameters(name, parameters)}
     own = check_parameters(name, {key: value for key, value in parameters.items() if "." not in key})
-    base, imposed = cls.wraps(own)
+    assert isinstance(own, WrappingParameters)
+    base, imposed = own.wraps()
     prefix = f"{base}."
     given = {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
     return {cls.name: own, base: check_parameters(base, {**given, **imposed})}
 
 
-def make_strategy(name: str, settings: RoundSettings, parameters: Mapping[str, object]) -> PersonalizedStrategy:
+def make_strategy(name: str, settings: RunConfig, parameters: Mapping[str, object]) -> PersonalizedStrategy:
     """Return a strategy ready to run.
 
     Args:
         name: its name, or `module:Class`.
-        settings: how rounds are run.
+        settings: of the run.
         parameters: its hyper-parameters by kebab-case name; those left out take their defaults.
 
     Raises:

@@ -47,7 +47,8 @@ def run(grid: Grid, config: RunConfig, parameters: dict[str, Any], path: Path) -
     folder = RunFolder(path)
     saved = _open_folder(folder, config, parameters)
     try:
-        strategy = make_strategy(config.strategy, config.round_settings(saved["experiment"]), parameters)
+        strategy = make_strategy(config.strategy, config, parameters)
+        strategy.experiment = saved["experiment"]
         log(logging.INFO, "run folder: %s", path)
         try:
             record = run_rounds(strategy, grid, folder, config)
@@ -60,7 +61,7 @@ def run(grid: Grid, config: RunConfig, parameters: dict[str, Any], path: Path) -
 
 
 def _open_folder(folder: RunFolder, config: RunConfig, parameters: dict[str, Any]) -> dict[str, Any]:
-    make_strategy(config.strategy, config.round_settings("check"), parameters)  # refused before a folder is made
+    make_strategy(config.strategy, config, parameters)  # refused before a folder is made
     effective = effective_config(config, parameters)
     if not config.resume:
         experiment = f"run-{uuid4().hex[:12]}"

@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 
 from fmtl_strategies.round.admission import shortened
 from fmtl_strategies.round.base import PersonalizedStrategy
-from fmtl_strategies.round.exchange import Listener, Patience, send_and_collect
+from fmtl_strategies.round.exchange import Listener, RetryPolicy, send_and_collect
 from server_app.run_folder import RunFolder
 
 
@@ -30,7 +30,7 @@ class ProgressLog:
         self._folder = folder
 
     def exchange(
-        self, strategy: PersonalizedStrategy, grid: Grid, messages: Iterable[Message], patience: Patience
+        self, strategy: PersonalizedStrategy, grid: Grid, messages: Iterable[Message], policy: RetryPolicy
     ) -> list[Message]:
         """Send messages and return the replies that come in time.
 
@@ -38,7 +38,7 @@ class ProgressLog:
             strategy: has just made the messages.
             grid: connection to the nodes.
             messages: one for each client.
-            patience: how long to wait for replies, and how often to ask again.
+            policy: how long to wait for replies, and how often to ask again.
         """
         sent = list(messages)
         record = strategy.record
@@ -66,7 +66,7 @@ class ProgressLog:
 
         asked = strategy.roster.present(message.metadata.dst_node_id for message in sent)
         profiles = {node: strategy.roster.profiles[client] for client, node in asked}
-        replies = send_and_collect(grid, sent, patience, Listener(note, note_retry), profiles)
+        replies = send_and_collect(grid, sent, policy, Listener(note, note_retry), profiles)
         for client in sorted(set(strategy.asked().values()) - answered):
             self._write("late", **facts, client=client, seconds=round(time.monotonic() - started, 3))
         return replies

@@ -17,9 +17,10 @@ from flwr.serverapp import Grid
 
 from fmtl_strategies.flower_compat import log
 from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.round.exchange import RetryPolicy
 from fmtl_strategies.round.finite import NonFiniteModelError
 from fmtl_strategies.round.record import RoundRecord
-from server_app.config import RunConfig
+from fmtl_strategies.settings import RunConfig
 from server_app.progress import ProgressLog
 from server_app.run_folder import Checkpoint, RunFolder
 from server_app.telemetry import Telemetry
@@ -60,17 +61,17 @@ def run_rounds(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, co
     """
     progress = _restore(strategy, folder)
     # A run that is shorter than max-skipped-rounds has failed when all its rounds were: its models are as they began.
-    too_many = min(config.max_skipped_rounds, config.num_server_rounds)
-    if progress.round == config.num_server_rounds and progress.skipped_in_a_row >= too_many:
+    too_many = min(config.rounds.max_skipped_rounds, config.local.total_rounds)
+    if progress.round == config.local.total_rounds and progress.skipped_in_a_row >= too_many:
         raise RunFailedError("the last rounds had too few good replies (max-skipped-rounds); nothing is left to resume")
     _wait_for_clients(strategy, grid, config)
     strategy.summary()
     progress_log, telemetry = ProgressLog(folder), Telemetry(folder)
-    for server_round in range(progress.round + 1, config.num_server_rounds + 1):
-        log(logging.INFO, "[ROUND %s/%s]", server_round, config.num_server_rounds)
+    for server_round in range(progress.round + 1, config.local.total_rounds + 1):
+        log(logging.INFO, "[ROUND %s/%s]", server_round, config.local.total_rounds)
         _wait_for_quorum(strategy, grid, config)
         messages = strategy.configure_train(server_round, ArrayRecord(), ConfigRecord(), grid)
-        replies = progress_log.exchange(strategy, grid, messages, config.patience())
+        replies = progress_log.exchange(strategy, grid, messages, _policy(config))
         try:
             strategy.aggregate_train(server_round, replies)
         except NonFiniteModelError as error:
@@ -88,10 +89,15 @@ def run_rounds(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, co
     return record
 
 
+def _policy(config: RunConfig) -> RetryPolicy:
+    waiting = config.waiting
+    return RetryPolicy(waiting.round_timeout, waiting.retries, waiting.return_timeout)
+
+
 def _score(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, config: RunConfig) -> RoundRecord:
-    last = config.num_server_rounds
+    last = config.local.total_rounds
     messages = strategy.configure_evaluate(last, ArrayRecord(), ConfigRecord(), grid)
-    strategy.aggregate_evaluate(last, ProgressLog(folder).exchange(strategy, grid, messages, config.patience()))
+    strategy.aggregate_evaluate(last, ProgressLog(folder).exchange(strategy, grid, messages, _policy(config)))
     folder.append_history(strategy.record.as_json())
     _log_round(strategy.record)
     return strategy.record
@@ -119,13 +125,13 @@ def _keep(strategy: PersonalizedStrategy, folder: RunFolder, progress: _Progress
 
 
 def _wait_for_clients(strategy: PersonalizedStrategy, grid: Grid, config: RunConfig) -> None:
-    deadline = time.monotonic() + config.wait_for_clients
+    deadline = time.monotonic() + config.waiting.wait_for_clients
     told = -1
     while True:
         strategy.enrol(grid)
         alive = list(grid.get_node_ids())
         present = len(strategy.roster.present(alive))
-        needed = config.min_clients or max(1, len(alive), len(strategy.roster.profiles))
+        needed = config.waiting.min_clients or max(1, len(alive), len(strategy.roster.profiles))
         if present >= needed:
             return
         if present != told:
@@ -141,8 +147,8 @@ def _wait_for_clients(strategy: PersonalizedStrategy, grid: Grid, config: RunCon
 
 def _wait_for_quorum(strategy: PersonalizedStrategy, grid: Grid, config: RunConfig) -> None:
     """Give clients that lost their connection time to come back: a round sent to nobody helps nobody."""
-    needed = max(1, math.ceil(config.quorum * len(strategy.roster.profiles)))
-    deadline = time.monotonic() + config.wait_for_clients
+    needed = max(1, math.ceil(config.rounds.quorum * len(strategy.roster.profiles)))
+    deadline = time.monotonic() + config.waiting.wait_for_clients
     while len(strategy.roster.present(grid.get_node_ids())) < needed and time.monotonic() < deadline:
         time.sleep(1.0)
         strategy.enrol(grid)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fmtl_strategies.contract.schema import flat
 from fmtl_strategies.parameters import Origin
-from server_app.config import RunConfig
+from fmtl_strategies.settings import RunConfig
 
 _NAMES = ("encoder-learning-rate", "decoder-learning-rate", "weight-decay", "schedule", "warmup-epochs")
 
@@ -18,7 +19,7 @@ def training_settings(config: RunConfig, local_epochs: Mapping[str, int]) -> dic
         config: the run config.
         local_epochs: epochs of a round by client, as its scenario says.
     """
-    values = config.model_dump(by_alias=True)
+    values = flat(config.local)
     epochs = dict(sorted(local_epochs.items()))
     same = set(epochs.values())
     return {

@@ -87,7 +87,7 @@ def _check(values: RunConfig) -> None:
     from server_app.config import parse_run_config
 
     config, parameters = parse_run_config({**values, "known-sites": ""})
-    make_strategy(config.strategy, config.round_settings("check"), parameters)
+    make_strategy(config.strategy, config, parameters)
 
 
 def _new_folder(folder: CoordinatorFolder, values: RunConfig, name: str | None) -> Path:

@@ -96,7 +96,7 @@ def _check_settings(plan: Plan) -> None:
         if Path(strategy).name != strategy or ":" in strategy:
             raise NetworkSetupError(f"--strategy {strategy}: a rehearsal knows the strategies of `fmtl strategies`.")
         config, parameters = parse_run_config(_complete(_values_for(plan, strategy)))
-        make_strategy(config.strategy, config.round_settings("check"), parameters)
+        make_strategy(config.strategy, config, parameters)
     reached = {key for strategy in plan.strategies for key in _values_for(plan, strategy)}
     for key, value in plan.values.items():
         if key not in reached:

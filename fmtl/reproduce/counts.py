@@ -99,15 +99,15 @@ def clients_of(work: Reproduction) -> dict[str, tuple[Client, ...]]:
 def count(job: Job, clients: tuple[Client, ...]) -> RunCounts:
     """Count what one run does, from its settings, its strategy's rule and its clients' models."""
     config, parameters = parse_run_config(job.values)
-    strategy = make_strategy(config.strategy, config.round_settings("plan"), parameters)
-    evaluations = (config.num_server_rounds - 1) // config.evaluate_every + 1
+    strategy = make_strategy(config.strategy, config, parameters)
+    evaluations = (config.local.total_rounds - 1) // config.rounds.evaluate_every + 1
     steps: dict[str, int] = {}
     trained = up = down = 0
     for client in clients:
         rule = strategy.local_rule(client.profile, 1)
         models = 1 if rule.personal is None else 2
         passes = sum(phase.passes for phase in phases_of(rule)) * models
-        steps[client.entry.name] = config.num_server_rounds * client.entry.local_epochs * passes * client.steps
+        steps[client.entry.name] = config.local.total_rounds * client.entry.local_epochs * passes * client.steps
         trained += steps[client.entry.name] * client.batch
         client_up, client_down = _wire(strategy, config, client, rule)
         up += client_up
@@ -186,14 +186,14 @@ def _shares(entry: ClientEntry, train: int, validation: int) -> tuple[int, int]:
 def _wire(strategy: PersonalizedStrategy, config: RunConfig, client: Client, rule: LocalRule) -> tuple[int, int]:
     """Bytes that a client sends and gets over the run; it gets its models once more to be scored at the end."""
     sizes = {group: client.profile.groups[group].size for group in strategy.shared_groups(client.profile)}
-    bytes_per_value = _FLOAT if config.upload_format == "float32" else 2
+    bytes_per_value = _FLOAT if config.rounds.upload_format == "float32" else 2
     up = float(sum(sizes.values()) * bytes_per_value)
     if rule.sparsify is not None:
         masked = sum(size for group, size in sizes.items() if kind_of(group) != "buffers")
         kept = rule.sparsify.fraction * masked * bytes_per_value + masked / 8
         up = up - masked * bytes_per_value + min(kept, masked * bytes_per_value)
-    down = sum(sizes.values()) * _FLOAT * (config.num_server_rounds + 1)
+    down = sum(sizes.values()) * _FLOAT * (config.local.total_rounds + 1)
     inner = strategy.wrapped if isinstance(strategy, WrappingStrategy) else strategy
     if type(inner).anchors is not PersonalizedStrategy.anchors:
-        down += sizes.get("encoder", 0) * _FLOAT * (config.num_server_rounds - 1)
-    return round(up) * config.num_server_rounds, down
+        down += sizes.get("encoder", 0) * _FLOAT * (config.local.total_rounds - 1)
+    return round(up) * config.local.total_rounds, down

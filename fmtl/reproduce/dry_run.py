@@ -90,7 +90,7 @@ def _print_steps(
     show: Callable[[str], None],
 ) -> None:
     """Measure one step of each kind of client, and print what that makes for all steps of the runs."""
-    settings = parse_run_config(next(iter(work.sweeps.values())).runs[0].values)[0].local_settings()
+    settings = parse_run_config(next(iter(work.sweeps.values())).runs[0].values)[0].local
     measured: dict[tuple[object, ...], float] = {}
     total = 0.0
     for scenario, listed in counts.items():

@@ -23,7 +23,7 @@ def values_by_origin(run_config: RunConfig, scenario: Scenario) -> dict[Origin, 
         scenario: of the sweep.
     """
     config, parameters = parse_run_config(run_config)
-    strategy = make_strategy(config.strategy, config.round_settings("origins"), parameters)
+    strategy = make_strategy(config.strategy, config, parameters)
     found: dict[Origin, dict[str, Any]] = {"given": {}, "ours": {}, "paper": {}, "code": {}}
     origins = strategy.origins()
     for section, model in strategy.sections().items():

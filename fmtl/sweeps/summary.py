@@ -171,7 +171,7 @@ def _origins(sweep: Sweep, rows: Sequence[Row]) -> str:
         (row.line.label, *map(_listed, values_by_origin(row.line.values, sweep.scenario).values())) for row in rows
     ]
     table = markdown_table(("label", "given", "ours", "paper", "code"), cells)
-    note = "Given: not the default. `fmtl strategies NAME` says more of each default."
+    note = "Given: not the default. `fmtl settings NAME` says more of each default."
     return "\n".join(["## Whose values these are", "", table, "", note, ""])
 
 

@@ -9,10 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from fmtl_strategies.maths.combine import mix_rows
+from fmtl_strategies.parameters import StrategyParameters, parameter
 from fmtl_strategies.round.store import ArrivedRows, PoolRound, RowKey
 
 Weighting = Literal["uniform", "examples"]
+DecoderScope = Literal["all", "same-task"]
 Follow = Literal["pool", "task", "group"]
+
+SCOPE = "which decoders are averaged: `all` of one architecture whatever their task, or those of the `same-task`"
+WEIGHTING = "weights of the mean: `uniform` over rows, or by number of training `examples`"
+
+
+class MeanParameters(StrategyParameters):
+    """Hyper-parameters of a method that averages as FedAvg does: no source says them of that method."""
+
+    decoder_scope: DecoderScope = parameter("all", SCOPE, "ours, as in FedHCA2's code for fedavg")
+    weighting: Weighting = parameter("uniform", WEIGHTING, "ours, as in FedHCA2's code for fedavg")
 
 
 def average_rows(

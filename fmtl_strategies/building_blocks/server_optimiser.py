@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeVar
 
-from fmtl_strategies.building_blocks.averaging import followed_rows, mixing_matrix, rows_by_task
+from fmtl_strategies.building_blocks.averaging import MeanParameters, followed_rows, mixing_matrix, rows_by_task
 from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants, OptimiserState, optimiser_step
-from fmtl_strategies.methods.fedavg import FedAvgParameters
-from fmtl_strategies.parameters import StrategyParameters, parameter
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays
+from fmtl_strategies.parameters import parameter
+from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound
+from fmtl_strategies.settings import RunConfig
 
+MeanT = TypeVar("MeanT", bound=MeanParameters, default=MeanParameters, covariant=True)
 PAPER = "paper (section 5, all experiments)"
 TAU = "size of sqrt(v) below which a step is no longer divided by it; v starts at its square"
 
@@ -26,7 +28,7 @@ def server_rate(default: float, origin: str) -> Any:
     return parameter(default, "learning rate of the server", origin, ge=0, le=1e3)
 
 
-class ServerOptimiserStrategy(PersonalizedStrategy):
+class ServerOptimiserStrategy(PersonalizedStrategy[MeanT]):
     """One model and one optimiser state for every group of rows; a method says which optimiser.
 
     Attributes:
@@ -35,7 +37,7 @@ class ServerOptimiserStrategy(PersonalizedStrategy):
 
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init__(self, settings: RunConfig, parameters: MeanT | None = None) -> None:
         super().__init__(settings, parameters)
         self.optimisers: dict[str, OptimiserState] = {}
 
@@ -45,7 +47,7 @@ class ServerOptimiserStrategy(PersonalizedStrategy):
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the stepped common model of its group to every row."""
-        parameters, constants = cast(FedAvgParameters, self.parameters), self.constants()
+        parameters, constants = self.parameters, self.constants()
         together = pool.kind == "encoder" or (pool.kind == "decoders" and parameters.decoder_scope == "all")
         groups = [list(range(len(pool.rows)))] if together else rows_by_task(pool)
         weights_nn = mixing_matrix(pool, groups, parameters.weighting)

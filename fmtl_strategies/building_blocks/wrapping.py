@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeVar
 
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import Report
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.parameters import Origin, StrategyParameters
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays
+from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound
+from fmtl_strategies.settings import RunConfig
 
 
-class WrappingStrategy(PersonalizedStrategy):
+class WrappingParameters(StrategyParameters):
+    """Hyper-parameters of a strategy around another: they say which."""
+
+    def wraps(self) -> tuple[str, dict[str, object]]:
+        """Return the name of the strategy to be wrapped, and the parameters imposed on it by kebab-case name."""
+        raise NotImplementedError
+
+
+WrappingT = TypeVar("WrappingT", bound=WrappingParameters, default=WrappingParameters, covariant=True)
+
+
+class WrappingStrategy(PersonalizedStrategy[WrappingT]):
     """A strategy that runs the rounds and asks a wrapped one for aggregation, local rule and state.
 
     The wrapped strategy's parameters are those of its own section of the run config, but for the ones this strategy
@@ -27,15 +39,10 @@ class WrappingStrategy(PersonalizedStrategy):
 
     wrapped: PersonalizedStrategy
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters, wrapped: PersonalizedStrategy) -> None:
+    def __init__(self, settings: RunConfig, parameters: WrappingT, wrapped: PersonalizedStrategy) -> None:
         super().__init__(settings, parameters)
         self.wrapped = wrapped
         wrapped.roster, wrapped.store = self.roster, self.store
-
-    @classmethod
-    @abstractmethod
-    def wraps(cls, parameters: StrategyParameters) -> tuple[str, dict[str, object]]:
-        """Return the name of the strategy to be wrapped, and the parameters imposed on it by kebab-case name."""
 
     def sections(self) -> dict[str, StrategyParameters]:
         """Return the parameters in force, its own and those of the wrapped strategy."""
@@ -43,7 +50,7 @@ class WrappingStrategy(PersonalizedStrategy):
 
     def origins(self) -> dict[str, dict[str, Origin]]:
         """Return whose value every hyper-parameter has; what is imposed on the wrapped one is of this one's paper."""
-        base, imposed = self.wraps(self.parameters)
+        base, imposed = self.parameters.wraps()
         origins = super().origins()
         of_paper: dict[str, Origin] = dict.fromkeys(imposed, "paper")
         return {**origins, base: {**origins[base], **of_paper}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 from fmtl_strategies.building_blocks.common_update import DecoderScope, combine_within_tasks, kinds_in_scope
 from fmtl_strategies.contract.groups import GroupKind
@@ -40,7 +40,7 @@ class CAGradParameters(StrategyParameters):
         return {"none": 1.0, "one-plus-c-squared": 1.0 + self.c**2, "one-plus-c": 1.0 + self.c}[self.rescale]
 
 
-class CAGrad(PersonalizedStrategy):
+class CAGrad(PersonalizedStrategy[CAGradParameters]):
     """Among the updates near the mean, the one that serves the worst-off client best; one common encoder.
 
     g = mean_i(Delta_i). Maximise over d with |d - g| <= c |g| the smallest <Delta_i, d>. By duality d = g +
@@ -59,16 +59,15 @@ class CAGrad(PersonalizedStrategy):
 
     name: ClassVar[str] = "cagrad"
     summary_line: ClassVar[str] = "near the mean of encoder updates, the direction that serves the worst-off best"
-    parameters_model: ClassVar[type[StrategyParameters]] = CAGradParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
 
     def exchanged_kinds(self) -> tuple[GroupKind, ...]:
         """Return encoders, and decoders where `decoder-scope` says so."""
-        return kinds_in_scope(cast(CAGradParameters, self.parameters).decoder_scope)
+        return kinds_in_scope(self.parameters.decoder_scope)
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of the parameters plus the conflict-averse update to every row of a group."""
-        parameters = cast(CAGradParameters, self.parameters)
+        parameters = self.parameters
 
         def solve(members: Sequence[int], gram_mm: Float64Array) -> tuple[Float64Array, dict[str, float]]:
             """Return the (M,) coefficients of the combined update of a group, and what is worth recording."""

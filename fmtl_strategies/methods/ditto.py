@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
+from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Personal, Pull
-from fmtl_strategies.methods.fedavg import FedAvg, FedAvgBasedParameters
-from fmtl_strategies.parameters import StrategyParameters, parameter
+from fmtl_strategies.methods.fedavg import FedAvg
+from fmtl_strategies.parameters import parameter
 
 
-class DittoParameters(FedAvgBasedParameters):
+class DittoParameters(MeanParameters):
     """Hyper-parameters of Ditto: those of FedAvg for the common model, and the pull of the personal ones."""
 
     lambda_: float = parameter(
@@ -23,7 +24,7 @@ class DittoParameters(FedAvgBasedParameters):
     )
 
 
-class Ditto(FedAvg):
+class Ditto(FedAvg[DittoParameters]):
     """Two models per client: w is trained and averaged by FedAvg, v stays, is drawn to w, and is the one scored.
 
     Li, Hu, Beirami, Smith: Ditto: Fair and Robust Federated Learning Through Personalization, ICML 2021,
@@ -41,10 +42,9 @@ class Ditto(FedAvg):
 
     name: ClassVar[str] = "ditto"
     summary_line: ClassVar[str] = "fedavg for a common model; the scored one is personal and drawn to it"
-    parameters_model: ClassVar[type[StrategyParameters]] = DittoParameters
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return a personal model, drawn to what arrived; without a pull for lambda = 0."""
-        strength = cast(DittoParameters, self.parameters).lambda_
+        strength = self.parameters.lambda_
         pull = Pull(strength=strength, groups=self.shared_groups(profile)) if strength > 0 else None
         return LocalRule(personal=Personal(pull=pull))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
+from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.building_blocks.server_optimiser import PAPER, TAU, ServerOptimiserStrategy, server_rate
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants
-from fmtl_strategies.methods.fedavg import FedAvgBasedParameters
-from fmtl_strategies.parameters import StrategyParameters, parameter
+from fmtl_strategies.parameters import parameter
 
 
-class FedAdagradParameters(FedAvgBasedParameters):
+class FedAdagradParameters(MeanParameters):
     """Hyper-parameters of FedAdagrad."""
 
     server_learning_rate: float = server_rate(0.1, "Flower's FedAdagrad; the paper tunes it")
@@ -18,7 +18,7 @@ class FedAdagradParameters(FedAvgBasedParameters):
     tau: float = parameter(1e-3, TAU, PAPER, ge=1e-12, le=1e6)
 
 
-class FedAdagrad(ServerOptimiserStrategy):
+class FedAdagrad(ServerOptimiserStrategy[FedAdagradParameters]):
     """Adagrad on the server: v sums the squared mean updates of all rounds, so steps become smaller.
 
     Reddi et al., ICLR 2021, arXiv 2003.00295, Algorithm 2; deviations as in FedAdam. `beta1` is 0 in the paper's
@@ -29,9 +29,8 @@ class FedAdagrad(ServerOptimiserStrategy):
 
     name: ClassVar[str] = "fedadagrad"
     summary_line: ClassVar[str] = "fedavg's mean update through Adagrad on the server"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedAdagradParameters
 
     def constants(self) -> OptimiserConstants:
         """Return the constants of the optimiser."""
-        chosen = cast(FedAdagradParameters, self.parameters)
+        chosen = self.parameters
         return OptimiserConstants("adagrad", chosen.server_learning_rate, chosen.beta1, tau=chosen.tau)

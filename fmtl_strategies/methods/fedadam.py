@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
+from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.building_blocks.server_optimiser import PAPER, TAU, ServerOptimiserStrategy, server_rate
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants
-from fmtl_strategies.methods.fedavg import FedAvgBasedParameters
-from fmtl_strategies.parameters import StrategyParameters, parameter
+from fmtl_strategies.parameters import parameter
 
 
-class FedAdamParameters(FedAvgBasedParameters):
+class FedAdamParameters(MeanParameters):
     """Hyper-parameters of FedAdam."""
 
     server_learning_rate: float = server_rate(0.1, "Flower's FedAdam; the paper tunes it")
@@ -19,7 +19,7 @@ class FedAdamParameters(FedAvgBasedParameters):
     tau: float = parameter(1e-3, TAU, PAPER, ge=1e-12, le=1e6)
 
 
-class FedAdam(ServerOptimiserStrategy):
+class FedAdam(ServerOptimiserStrategy[FedAdamParameters]):
     """Adam on the server: m and v follow the mean update and its square, and x <- x + rate m / (sqrt(v) + tau).
 
     Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar, McMahan: Adaptive Federated Optimization, ICLR 2021,
@@ -37,9 +37,8 @@ class FedAdam(ServerOptimiserStrategy):
 
     name: ClassVar[str] = "fedadam"
     summary_line: ClassVar[str] = "fedavg's mean update through Adam on the server"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedAdamParameters
 
     def constants(self) -> OptimiserConstants:
         """Return the constants of the optimiser."""
-        chosen = cast(FedAdamParameters, self.parameters)
+        chosen = self.parameters
         return OptimiserConstants("adam", chosen.server_learning_rate, chosen.beta1, chosen.beta2, chosen.tau)

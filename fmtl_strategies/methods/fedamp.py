@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from fmtl_strategies.maths.message_passing import (
 )
 from fmtl_strategies.maths.rows import Float64Array
 from fmtl_strategies.parameters import StrategyParameters, parameter
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
+from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.store import PoolRound
+from fmtl_strategies.settings import RunConfig
 
 
 class FedAMPParameters(StrategyParameters):
@@ -72,7 +73,7 @@ class FedAMPParameters(StrategyParameters):
     )
 
 
-class FedAMP(PersonalizedStrategy):
+class FedAMP(PersonalizedStrategy[FedAMPParameters]):
     """Every client keeps its own encoder and is drawn to a mix of all encoders in which similar ones weigh more.
 
     Huang, Chu, Zhou, Wang, Liu, Pei, Zhang: Personalized Cross-Silo Federated Learning on Non-IID Data, AAAI 2021,
@@ -101,20 +102,19 @@ class FedAMP(PersonalizedStrategy):
 
     name: ClassVar[str] = "fedamp"
     summary_line: ClassVar[str] = "personal encoders, each drawn to a mix of all in which similar ones weigh more"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedAMPParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
     overwrites: ClassVar[bool] = False
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init__(self, settings: RunConfig, parameters: FedAMPParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        chosen = cast(FedAMPParameters, self.parameters)
+        chosen = self.parameters
         strength = chosen.strength / chosen.alpha
         setting = PullSetting("fedamp.strength", chosen.strength, strength, "fedamp.pull-form", chosen.pull_form)
         require_stable_pull(setting, settings.local.named_rates[:1])
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the pull of the encoder to its anchor: strength lambda / alpha."""
-        parameters = cast(FedAMPParameters, self.parameters)
+        parameters = self.parameters
         if parameters.strength == 0:
             return LocalRule()
         strength = parameters.strength / parameters.alpha
@@ -133,7 +133,7 @@ class FedAMP(PersonalizedStrategy):
 
     def _weights(self, pool: PoolRound, gram_nn: Float64Array) -> Float64Array:
         """Return xi, (N, N), for a pool whose parameters are the trained encoders already."""
-        parameters = cast(FedAMPParameters, self.parameters)
+        parameters = self.parameters
         if parameters.form == "exponential":
             distances_nn = squared_distances(gram_nn)
             sigma = parameters.sigma or typical_distance(distances_nn)

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar
 
-from fmtl_strategies.building_blocks.averaging import Weighting, average_rows, rows_by_task
+from typing_extensions import TypeVar
+
+from fmtl_strategies.building_blocks.averaging import (
+    SCOPE,
+    WEIGHTING,
+    DecoderScope,
+    MeanParameters,
+    Weighting,
+    average_rows,
+    rows_by_task,
+)
 from fmtl_strategies.contract.groups import GroupKind
-from fmtl_strategies.parameters import StrategyParameters, parameter
+from fmtl_strategies.parameters import parameter
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.store import PoolRound
 
-Scope = Literal["all", "same-task"]
 
-
-def _decoder_scope(origin: str) -> Any:
-    meaning = "which decoders are averaged: `all` of one architecture whatever their task, or those of the `same-task`"
-    return parameter("all", meaning, origin)
-
-
-def _weighting(origin: str) -> Any:
-    meaning = "weights of the mean: `uniform` over rows, or by number of training `examples`"
-    return parameter("uniform", meaning, origin)
-
-
-class FedAvgParameters(StrategyParameters):
+class FedAvgParameters(MeanParameters):
     """Hyper-parameters of FedAvg."""
 
-    decoder_scope: Scope = _decoder_scope("FedHCA2's code (one mean over all decoders); same-task is ours")
-    weighting: Weighting = _weighting("FedHCA2's code")
+    decoder_scope: DecoderScope = parameter(
+        "all", SCOPE, "FedHCA2's code (one mean over all decoders); same-task is ours"
+    )
+    weighting: Weighting = parameter("uniform", WEIGHTING, "FedHCA2's code")
 
 
-class FedAvgBasedParameters(FedAvgParameters):
-    """Those of FedAvg under a method that averages as FedAvg does: no source says them of that method."""
-
-    decoder_scope: Scope = _decoder_scope("ours, as in FedHCA2's code for fedavg")
-    weighting: Weighting = _weighting("ours, as in FedHCA2's code for fedavg")
+MeanT = TypeVar("MeanT", bound=MeanParameters, default=FedAvgParameters, covariant=True)
 
 
-class FedAvg(PersonalizedStrategy):
+class FedAvg(PersonalizedStrategy[MeanT]):
     """Encoders are averaged over all clients, decoders as `decoder-scope` says; heads stay on the client.
 
     McMahan, Moore, Ramage, Hampson, Aguera y Arcas: Communication-Efficient Learning of Deep Networks from
@@ -55,13 +51,11 @@ class FedAvg(PersonalizedStrategy):
 
     name: ClassVar[str] = "fedavg"
     summary_line: ClassVar[str] = "mean of encoders, and of all decoders (as published) or of same-task decoders"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedAvgParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of its group to every row."""
-        parameters = cast(FedAvgParameters, self.parameters)
-        task_blind = pool.kind == "encoder" or parameters.decoder_scope == "all"
+        task_blind = pool.kind == "encoder" or self.parameters.decoder_scope == "all"
         groups = [list(range(len(pool.rows)))] if task_blind else rows_by_task(pool)
-        average_rows(pool, groups, parameters.weighting, follow="pool" if task_blind else "task")
+        average_rows(pool, groups, self.parameters.weighting, follow="pool" if task_blind else "task")
         return {}

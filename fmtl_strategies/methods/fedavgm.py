@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
+from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.building_blocks.server_optimiser import ServerOptimiserStrategy, server_rate
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants
-from fmtl_strategies.methods.fedavg import FedAvgBasedParameters
-from fmtl_strategies.parameters import StrategyParameters, parameter
+from fmtl_strategies.parameters import parameter
 
 
-class FedAvgMParameters(FedAvgBasedParameters):
+class FedAvgMParameters(MeanParameters):
     """Hyper-parameters of FedAvgM."""
 
     server_learning_rate: float = server_rate(1.0, "Flower's FedAvgM; the paper tunes it")
@@ -19,7 +19,7 @@ class FedAvgMParameters(FedAvgBasedParameters):
     )
 
 
-class FedAvgM(ServerOptimiserStrategy):
+class FedAvgM(ServerOptimiserStrategy[FedAvgMParameters]):
     """Momentum on the server: m <- momentum m + mean update, x <- x + rate m.
 
     Hsu, Qi, Brown: Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification, 2019,
@@ -30,9 +30,8 @@ class FedAvgM(ServerOptimiserStrategy):
 
     name: ClassVar[str] = "fedavgm"
     summary_line: ClassVar[str] = "fedavg's mean update with momentum on the server"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedAvgMParameters
 
     def constants(self) -> OptimiserConstants:
         """Return the constants of the optimiser."""
-        chosen = cast(FedAvgMParameters, self.parameters)
+        chosen = self.parameters
         return OptimiserConstants("momentum", chosen.server_learning_rate, chosen.momentum)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ from fmtl_strategies.maths.common_model import CommonModel
 from fmtl_strategies.maths.gradient_surgery import history_factors, rescaled_projection
 from fmtl_strategies.maths.gram import gram_matrix
 from fmtl_strategies.parameters import StrategyParameters, parameter
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays
+from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound
+from fmtl_strategies.settings import RunConfig
 
 
 class FedBoneParameters(StrategyParameters):
@@ -35,7 +36,7 @@ class FedBoneParameters(StrategyParameters):
     )
 
 
-class FedBone(PersonalizedStrategy):
+class FedBone(PersonalizedStrategy[FedBoneParameters]):
     """Updates rescaled by their agreement with the last combined one, projected where they conflict, averaged.
 
     GPAggregation with g_i = -Delta_i (both signs cancel) and h the last combined update of this encoder architecture:
@@ -57,16 +58,15 @@ class FedBone(PersonalizedStrategy):
 
     name: ClassVar[str] = "fedbone"
     summary_line: ClassVar[str] = "encoder updates scaled by agreement with the last round's, then projected; mean"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedBoneParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init__(self, settings: RunConfig, parameters: FedBoneParameters | None = None) -> None:
         super().__init__(settings, parameters)
         self.history: dict[str, FloatArray] = {}
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of the parameters plus the combined update to every row, and remember the latter."""
-        parameters = cast(FedBoneParameters, self.parameters)
+        parameters = self.parameters
         count = len(pool.rows)
         last_d = self.history.get(pool.signature)
         extra = () if last_d is None or not parameters.history else (last_d,)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import field_validator
 
 from fmtl_strategies.building_blocks.averaging import Weighting
 from fmtl_strategies.building_blocks.unified import unified_arrays
-from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
+from fmtl_strategies.building_blocks.wrapping import WrappingParameters, WrappingStrategy
 from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, SparseRescale, SparseScope, Sparsify
-from fmtl_strategies.parameters import StrategyParameters, parameter
+from fmtl_strategies.parameters import parameter
 from fmtl_strategies.round.base import StateArrays
 from fmtl_strategies.round.store import PoolRound
 
@@ -21,7 +21,7 @@ _SHARE_OF_ONE_CLIENT = "1/n"
 _SMALLEST = 1e-6
 
 
-class FedDEAParameters(StrategyParameters):
+class FedDEAParameters(WrappingParameters):
     """Hyper-parameters of FedDEA."""
 
     base: Literal["fedadagrad", "fedadam", "fedavg", "fedavgm", "fedprox", "fedyogi"] = parameter(
@@ -64,12 +64,16 @@ class FedDEAParameters(StrategyParameters):
             raise ValueError(f'rho must be a number from {_SMALLEST:g} to 1, or "{_SHARE_OF_ONE_CLIENT}"')
         return text
 
+    def wraps(self) -> tuple[str, dict[str, object]]:
+        """Return the base, and that it averages within tasks with the weights chosen here."""
+        return self.base, {"decoder-scope": "same-task", "weighting": self.weighting}
+
     def fraction(self, clients: int) -> float:
         """Return rho for a round in which so many clients are asked."""
         return 1 / max(1, clients) if self.rho == _SHARE_OF_ONE_CLIENT else float(self.rho)
 
 
-class FedDEA(WrappingStrategy):
+class FedDEA(WrappingStrategy[FedDEAParameters]):
     """Every client sends the fraction rho of its update that is largest in magnitude, times 1 / rho; one common model.
 
     FedDEA (arXiv 2505.24185; no code found): M_i marks the top fraction rho of |Delta_i| over the flattened update,
@@ -98,25 +102,18 @@ class FedDEA(WrappingStrategy):
 
     name: ClassVar[str] = "feddea"
     summary_line: ClassVar[str] = "one model for all tasks, from the largest values of every update, magnified"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedDEAParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders", "heads", "buffers")
-
-    @classmethod
-    def wraps(cls, parameters: StrategyParameters) -> tuple[str, dict[str, object]]:
-        """Return the base, and that it averages within tasks with the weights chosen here."""
-        chosen = cast(FedDEAParameters, parameters)
-        return chosen.base, {"decoder-scope": "same-task", "weighting": chosen.weighting}
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Let the base aggregate; what is not to be magnified is taken back to its size first."""
-        chosen = cast(FedDEAParameters, self.parameters)
+        chosen = self.parameters
         if chosen.magnify == "encoder" and chosen.rescale == "inverse" and pool.kind != "encoder":
             pool.updates_nd *= np.float32(chosen.fraction(len(self.present)))
         return super().aggregate_pool(pool, server_round)
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the base's rule, its pull over everything exchanged that is trained, with the mask."""
-        chosen = cast(FedDEAParameters, self.parameters)
+        chosen = self.parameters
         rule = super().local_rule(profile, server_round)
         trained = tuple(g for kind in ("encoder", "decoders", "heads") for g in profile.groups_of_kind(kind))
         pull = None if rule.pull is None else rule.pull.model_copy(update={"groups": trained})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,9 @@ from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings, HyperGradien
 from fmtl_strategies.maths.hyper_weights import HyperWeights
 from fmtl_strategies.maths.segments import Segments
 from fmtl_strategies.parameters import StrategyParameters, parameter
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays
+from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound
+from fmtl_strategies.settings import RunConfig
 
 _CODE = "the authors' code"
 
@@ -61,7 +62,7 @@ class FedHCA2Parameters(StrategyParameters):
         return FedHCA2Settings(**self.model_dump())
 
 
-class FedHCA2(PersonalizedStrategy):
+class FedHCA2(PersonalizedStrategy[FedHCA2Parameters]):
     """Conflict-averse encoder aggregation, cross-attention over decoders, learned shares of both; heads stay.
 
     Lu, Huang, Yang, Sirejiding, Ding, Lu: FedHCA2: Towards Hetero-Client Federated Multi-Task Learning, CVPR 2024,
@@ -79,12 +80,11 @@ class FedHCA2(PersonalizedStrategy):
 
     name: ClassVar[str] = "fedhca2"
     summary_line: ClassVar[str] = "own update plus learned shares of conflict-averse encoders and attended decoders"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedHCA2Parameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init__(self, settings: RunConfig, parameters: FedHCA2Parameters | None = None) -> None:
         super().__init__(settings, parameters)
-        self.constants = cast(FedHCA2Parameters, self.parameters).settings()
+        self.constants = self.parameters.settings()
         self.encoders: dict[str, EncoderState] = {}
         self.decoders: dict[str, DecoderState] = {}
 

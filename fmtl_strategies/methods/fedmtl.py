@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,9 @@ from fmtl_strategies.maths.deviations import deviation_gram
 from fmtl_strategies.maths.message_passing import anchor_distances
 from fmtl_strategies.maths.relations import anchor_weights, learned_relations, mean_relations
 from fmtl_strategies.parameters import StrategyParameters, parameter
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays
+from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound
+from fmtl_strategies.settings import RunConfig
 
 
 class FedMTLParameters(StrategyParameters):
@@ -46,7 +47,7 @@ class FedMTLParameters(StrategyParameters):
     )
 
 
-class FedMTL(PersonalizedStrategy):
+class FedMTL(PersonalizedStrategy[FedMTLParameters]):
     """Every client keeps its own encoder; a quadratic regulariser ties the encoders of related clients together.
 
     Smith, Chiang, Sanjabi, Talwalkar: Federated Multi-Task Learning (MOCHA), NeurIPS 2017, arXiv 1705.10467; compared
@@ -77,13 +78,12 @@ class FedMTL(PersonalizedStrategy):
 
     name: ClassVar[str] = "fedmtl"
     summary_line: ClassVar[str] = "personal encoders tied by a regulariser over fixed or learned relations of clients"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedMTLParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
     overwrites: ClassVar[bool] = False
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init__(self, settings: RunConfig, parameters: FedMTLParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        chosen = cast(FedMTLParameters, self.parameters)
+        chosen = self.parameters
         # Omega_ii stays below 1 with relations = "mean"; learned ones are not known yet, the client checks them.
         setting = PullSetting("fedmtl.strength", chosen.strength, chosen.strength, "fedmtl.pull-form", chosen.pull_form)
         require_stable_pull(setting, settings.local.named_rates[:1])
@@ -92,7 +92,7 @@ class FedMTL(PersonalizedStrategy):
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the pull of the encoder to its anchor: strength lambda Omega_ii."""
-        parameters = cast(FedMTLParameters, self.parameters)
+        parameters = self.parameters
         relation = self.self_relations.get(profile.client)
         strength = parameters.strength * (self._first_relation(profile) if relation is None else relation)
         if strength == 0:
@@ -107,7 +107,7 @@ class FedMTL(PersonalizedStrategy):
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write every client's anchor to its row and keep how strongly it is tied to it."""
-        parameters = cast(FedMTLParameters, self.parameters)
+        parameters = self.parameters
         gram_nn = deviation_gram(pool.parameters_nd, pool.updates_nd)
         if parameters.relations == "mean":
             relations_nn = mean_relations(len(pool.rows))

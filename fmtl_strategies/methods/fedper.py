@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from fmtl_strategies.building_blocks.averaging import Weighting, average_rows
 from fmtl_strategies.contract.groups import GroupKind
@@ -19,7 +19,7 @@ class FedPerParameters(StrategyParameters):
     )
 
 
-class FedPer(PersonalizedStrategy):
+class FedPer(PersonalizedStrategy[FedPerParameters]):
     """Encoders are averaged over all clients of one architecture; decoders and heads never leave the client.
 
     Arivazhagan, Aggarwal, Singh, Choudhary: Federated Learning with Personalization Layers, 2019, arXiv 1912.00818:
@@ -32,10 +32,9 @@ class FedPer(PersonalizedStrategy):
 
     name: ClassVar[str] = "fedper"
     summary_line: ClassVar[str] = "mean of encoders; decoders and heads stay on the client"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedPerParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of all rows to every row."""
-        average_rows(pool, [list(range(len(pool.rows)))], cast(FedPerParameters, self.parameters).weighting)
+        average_rows(pool, [list(range(len(pool.rows)))], self.parameters.weighting)
         return {}

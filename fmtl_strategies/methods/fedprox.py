@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
+from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
-from fmtl_strategies.methods.fedavg import FedAvg, FedAvgBasedParameters
-from fmtl_strategies.parameters import StrategyParameters, parameter
-from fmtl_strategies.round.base import RoundSettings
+from fmtl_strategies.methods.fedavg import FedAvg
+from fmtl_strategies.parameters import parameter
+from fmtl_strategies.settings import RunConfig
 
 
-class FedProxParameters(FedAvgBasedParameters):
+class FedProxParameters(MeanParameters):
     """Hyper-parameters of FedProx: those of FedAvg, and the proximal term."""
 
     mu: float = parameter(
@@ -29,7 +30,7 @@ class FedProxParameters(FedAvgBasedParameters):
     )
 
 
-class FedProx(FedAvg):
+class FedProx(FedAvg[FedProxParameters]):
     """FedAvg whose clients minimise F_i(w) + (mu / 2) ||w - w_received||^2 over what is exchanged.
 
     Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous Networks, MLSys 2020,
@@ -47,17 +48,16 @@ class FedProx(FedAvg):
 
     name: ClassVar[str] = "fedprox"
     summary_line: ClassVar[str] = "fedavg, with clients drawn to what they received by a proximal term"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedProxParameters
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init__(self, settings: RunConfig, parameters: FedProxParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        chosen = cast(FedProxParameters, self.parameters)
+        chosen = self.parameters
         setting = PullSetting("fedprox.mu", chosen.mu, chosen.mu, "fedprox.form", chosen.form)
         require_stable_pull(setting, settings.local.named_rates)
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the proximal term over the groups the client exchanges; none for mu = 0."""
-        chosen = cast(FedProxParameters, self.parameters)
+        chosen = self.parameters
         if chosen.mu == 0:
             return LocalRule()
         return LocalRule(pull=Pull(strength=chosen.mu, groups=self.shared_groups(profile), form=chosen.form))

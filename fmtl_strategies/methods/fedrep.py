@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from fmtl_strategies.building_blocks.averaging import Weighting, average_rows
 from fmtl_strategies.contract.groups import GroupKind
@@ -37,7 +37,7 @@ class FedRepParameters(StrategyParameters):
     )
 
 
-class FedRep(PersonalizedStrategy):
+class FedRep(PersonalizedStrategy[FedRepParameters]):
     """Encoders are averaged; decoders and heads never leave the client and are trained before the encoder, not with it.
 
     L. Collins, H. Hassani, A. Mokhtari, S. Shakkottai, "Exploiting Shared Representations for Personalized Federated
@@ -67,16 +67,15 @@ class FedRep(PersonalizedStrategy):
 
     name: ClassVar[str] = "fedrep"
     summary_line: ClassVar[str] = "mean of encoders; decoders and heads stay and are trained in turns with the encoder"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedRepParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the two phases of a round: what is personal, then the encoder."""
-        parameters = cast(FedRepParameters, self.parameters)
+        parameters = self.parameters
         personal = Phase(kinds=("decoders", "heads"), passes=parameters.head_passes)
         return LocalRule(phases=(personal, Phase(kinds=("encoder",), passes=parameters.encoder_passes)))
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of all rows to every row."""
-        average_rows(pool, [list(range(len(pool.rows)))], cast(FedRepParameters, self.parameters).weighting)
+        average_rows(pool, [list(range(len(pool.rows)))], self.parameters.weighting)
         return {}

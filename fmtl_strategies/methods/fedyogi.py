@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from fmtl_strategies.building_blocks.server_optimiser import ServerOptimiserStrategy, server_rate
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants
 from fmtl_strategies.methods.fedadam import FedAdamParameters
-from fmtl_strategies.parameters import StrategyParameters
 
 
 class FedYogiParameters(FedAdamParameters):
@@ -16,7 +15,7 @@ class FedYogiParameters(FedAdamParameters):
     server_learning_rate: float = server_rate(0.01, "Flower's FedYogi; the paper tunes it")
 
 
-class FedYogi(ServerOptimiserStrategy):
+class FedYogi(ServerOptimiserStrategy[FedYogiParameters]):
     """Yogi on the server: as FedAdam, but v moves towards the squared mean update by a step of that square's size.
 
     Reddi et al., ICLR 2021, arXiv 2003.00295, Algorithm 2; deviations as in FedAdam. Flower's FedYogi starts v at 0.
@@ -26,9 +25,8 @@ class FedYogi(ServerOptimiserStrategy):
 
     name: ClassVar[str] = "fedyogi"
     summary_line: ClassVar[str] = "fedavg's mean update through Yogi on the server"
-    parameters_model: ClassVar[type[StrategyParameters]] = FedYogiParameters
 
     def constants(self) -> OptimiserConstants:
         """Return the constants of the optimiser."""
-        chosen = cast(FedYogiParameters, self.parameters)
+        chosen = self.parameters
         return OptimiserConstants("yogi", chosen.server_learning_rate, chosen.beta1, chosen.beta2, chosen.tau)

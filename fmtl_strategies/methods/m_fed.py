@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
 from fmtl_strategies.maths.combine import mix_rows
 from fmtl_strategies.maths.two_tiers import Schedule, regularisation, weighted_mean
 from fmtl_strategies.parameters import StrategyParameters, parameter
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays
+from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound, RowKey
+from fmtl_strategies.settings import RunConfig
 
 
 class MFedParameters(StrategyParameters):
@@ -63,7 +64,7 @@ class MFedParameters(StrategyParameters):
     )
 
 
-class MFed(PersonalizedStrategy):
+class MFed(PersonalizedStrategy[MFedParameters]):
     """Tier 1: clients of a task share one model F_k. Tier 2: g, the mean of the tasks' encoders, draws encoders to it.
 
     "Multi-task Federated Learning with Encoder-Decoder Structure: Enabling Collaborative Learning Across Different
@@ -94,12 +95,11 @@ class MFed(PersonalizedStrategy):
 
     name: ClassVar[str] = "m-fed"
     summary_line: ClassVar[str] = "one whole model for each task; encoders drawn to the mean over tasks"
-    parameters_model: ClassVar[type[StrategyParameters]] = MFedParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders", "heads", "buffers")
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init__(self, settings: RunConfig, parameters: MFedParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        self.chosen = cast(MFedParameters, self.parameters)
+        self.chosen = self.parameters
         self.common_encoders: dict[str, FloatArray] = {}
         self.aggregated_tasks: dict[str, list[str]] = {}
         lambda_max, form = self.chosen.lambda_max, self.chosen.form

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,9 @@ from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.flower_compat import log
 from fmtl_strategies.maths.task_split import best_group, split_tasks
 from fmtl_strategies.parameters import StrategyParameters, parameter
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings, StateArrays
+from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound, RowKey
+from fmtl_strategies.settings import RunConfig
 
 
 class MASParameters(StrategyParameters):
@@ -88,7 +89,7 @@ class _Label(NamedTuple):
     circle: str
 
 
-class MAS(PersonalizedStrategy):
+class MAS(PersonalizedStrategy[MASParameters]):
     """All tasks are trained as one, their affinities measured, then each group of tasks goes on by itself.
 
     "MAS: Towards Resource-Efficient Federated Multiple-Task Learning" (Zhuang, Wen, Lyu, Zhang, ICCV 2023); affinity
@@ -125,12 +126,11 @@ class MAS(PersonalizedStrategy):
     summary_line: ClassVar[str] = (
         "one merged model first; then tasks that help each other, or equal task sets, together"
     )
-    parameters_model: ClassVar[type[StrategyParameters]] = MASParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders", "heads")
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init__(self, settings: RunConfig, parameters: MASParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        self.constants = cast(MASParameters, self.parameters)
+        self.constants = self.parameters
         self.measured = Measured(groups=[] if self.constants.rule == "identical-task-sets" else None)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class MaTFLParameters(StrategyParameters):
     )
 
 
-class MaTFL(PersonalizedStrategy):
+class MaTFL(PersonalizedStrategy[MaTFLParameters]):
     """Every round, clients are grouped by how their trained encoders deviate from the mean of all, then mixed.
 
     Cai, Chen, Liu, Srinivasa, Lee, Kompella, Wang: Many-Task Federated Learning: A New Problem Setting and A Simple
@@ -62,7 +62,6 @@ class MaTFL(PersonalizedStrategy):
 
     name: ClassVar[str] = "mat-fl"
     summary_line: ClassVar[str] = "mean of encoders inside clusters found every round, or a mixture by similarity"
-    parameters_model: ClassVar[type[StrategyParameters]] = MaTFLParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
@@ -78,7 +77,7 @@ class MaTFL(PersonalizedStrategy):
 
     def _mixing(self, cosines_nn: Float64Array, clients: list[str]) -> tuple[Float64Array, dict[str, float]]:
         """Return the (N, N) mixing coefficients and the numbers worth recording."""
-        parameters = cast(MaTFLParameters, self.parameters)
+        parameters = self.parameters
         if parameters.grouping == "hard":
             groups = hard_groups(cosines_nn, parameters.groups)
             found = {f"{client}/group": float(group) for client, group in zip(clients, groups, strict=True)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class PCGradParameters(StrategyParameters):
     )
 
 
-class PCGrad(PersonalizedStrategy):
+class PCGrad(PersonalizedStrategy[PCGradParameters]):
     """Conflicting updates are projected on each other's normal planes, then averaged; one common encoder.
 
     For every client i, g_i = Delta_i; for the other clients j in random order, where <g_i, Delta_j> < 0:
@@ -49,16 +49,15 @@ class PCGrad(PersonalizedStrategy):
 
     name: ClassVar[str] = "pcgrad"
     summary_line: ClassVar[str] = "mean of encoder updates projected where they conflict (gradient surgery)"
-    parameters_model: ClassVar[type[StrategyParameters]] = PCGradParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
 
     def exchanged_kinds(self) -> tuple[GroupKind, ...]:
         """Return encoders, and decoders where `decoder-scope` says so."""
-        return kinds_in_scope(cast(PCGradParameters, self.parameters).decoder_scope)
+        return kinds_in_scope(self.parameters.decoder_scope)
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of the parameters plus the mean (or sum) of the projected updates to every row of a group."""
-        reduction = cast(PCGradParameters, self.parameters).reduction
+        reduction = self.parameters.reduction
 
         def solve(members: Sequence[int], gram_mm: Float64Array) -> tuple[Float64Array, dict[str, float]]:
             """Return the (M,) coefficients of the combined update of a group, and what is worth recording."""

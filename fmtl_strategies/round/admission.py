@@ -15,9 +15,10 @@ from fmtl_strategies.contract.messages import UPDATES_RECORD, MessageError, Repo
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import Sparsify
 from fmtl_strategies.contract.sparse import decode_sparse, largest_count
-from fmtl_strategies.contract.wire import NumberFormat, WireError, decode_flat
+from fmtl_strategies.contract.wire import WireError, decode_flat
 from fmtl_strategies.flower_compat import ErrorCode
 from fmtl_strategies.round.store import ParameterStore, RowKey
+from fmtl_strategies.settings import RoundSettings
 
 _BLOCK = 1 << 20
 _MAX_REASON = 600
@@ -37,23 +38,21 @@ def shortened(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ReplySpec:
     """What a good reply of one client looks like.
 
     Attributes:
         profile: the client's profile.
         round: the round it was asked for.
         upload_groups: groups whose updates are due.
-        upload_format: number format of the updates.
+        settings: number format and largest norm of the updates.
         sparsify: what part of the updates is sent; None for all.
-        max_update_norm: largest Euclidean norm of a group's update that is believed.
     """
 
     profile: ClientProfile
     round: int
     upload_groups: tuple[str, ...]
-    upload_format: NumberFormat
-    max_update_norm: float
+    settings: RoundSettings
     sparsify: Sparsify | None = None
 
 
@@ -76,7 +75,7 @@ def open_reply(reply: Message | None) -> Message:
     return reply
 
 
-def admit_report(reply: Message | None, expected: Expected) -> Report:
+def admit_report(reply: Message | None, expected: ReplySpec) -> Report:
     """Check the text of a reply against what was asked.
 
     Raises:
@@ -105,7 +104,7 @@ def admit_report(reply: Message | None, expected: Expected) -> Report:
     return report
 
 
-def admit_updates(reply: Message, expected: Expected, store: ParameterStore) -> int:
+def admit_updates(reply: Message, expected: ReplySpec, store: ParameterStore) -> int:
     """Check the updates of a reply and write them into the rows of this round.
 
     Args:
@@ -138,7 +137,7 @@ def admit_updates(reply: Message, expected: Expected, store: ParameterStore) -> 
     return received
 
 
-def _largest_count(expected: Expected) -> int:
+def _largest_count(expected: ReplySpec) -> int:
     """Return how many values the sparse groups of a reply may hold together; 0 where none is sparse."""
     if expected.sparsify is None:
         return 0
@@ -146,25 +145,24 @@ def _largest_count(expected: Expected) -> int:
     return largest_count({group: expected.profile.groups[group] for group in groups}, expected.sparsify)
 
 
-def _admit_array(array: Array, expected: Expected, group: str, row: FloatArray, values_left: int) -> int:
+def _admit_array(array: Array, expected: ReplySpec, group: str, row: FloatArray, values_left: int) -> int:
     """Check one group's update and write it to `row`; return how many values of it count against the limit."""
     size, used = expected.profile.groups[group].size, 0
     try:
         if kind_of(group) == "buffers":
             decode_flat(array, size, "float32", out=row)
         elif expected.sparsify is None:
-            decode_flat(array, size, expected.upload_format, out=row)
+            decode_flat(array, size, expected.settings.upload_format, out=row)
         else:
-            used = decode_sparse(array, size, expected.upload_format, row, most_values=values_left)
+            used = decode_sparse(array, size, expected.settings.upload_format, row, most_values=values_left)
     except WireError as error:
         raise RejectedReplyError(f"update of {group}: {error}") from error
     norm = update_norm(row)
     if not math.isfinite(norm):
         raise RejectedReplyError(f"update of {group} holds NaN, infinite or overflowing values")
-    if norm > expected.max_update_norm:
-        raise RejectedReplyError(
-            f"update of {group} has norm {norm:.3g}, the limit max-update-norm is {expected.max_update_norm:.3g}"
-        )
+    limit = expected.settings.max_update_norm
+    if norm > limit:
+        raise RejectedReplyError(f"update of {group} has norm {norm:.3g}, the limit max-update-norm is {limit:.3g}")
     return used
 
 

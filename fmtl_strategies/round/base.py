@@ -11,15 +11,16 @@ from __future__ import annotations
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
+from typing_extensions import TypeVar
 
 from fmtl_strategies.building_blocks.averaging import average_rows, rows_by_group
 from fmtl_strategies.contract.groups import GroupKind
@@ -27,51 +28,20 @@ from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import ANCHORS_RECORD, PARAMETERS_RECORD, Instruction, Report, to_records
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule
-from fmtl_strategies.contract.settings import LocalSettings
-from fmtl_strategies.contract.wire import NumberFormat, RowEncoder
+from fmtl_strategies.contract.wire import RowEncoder
 from fmtl_strategies.flower_compat import log
 from fmtl_strategies.parameters import Origin, StrategyParameters, value_origins
-from fmtl_strategies.round.admission import Expected, RejectedReplyError, admit_report, admit_updates
-from fmtl_strategies.round.defence import DefenceSettings, defend
-from fmtl_strategies.round.enrolment import Asking, enrol
+from fmtl_strategies.round.admission import RejectedReplyError, ReplySpec, admit_report, admit_updates
+from fmtl_strategies.round.defence import defend
+from fmtl_strategies.round.enrolment import EnrolmentOptions, enrol
 from fmtl_strategies.round.finite import require_finite
 from fmtl_strategies.round.record import RoundRecord
 from fmtl_strategies.round.roster import Roster
 from fmtl_strategies.round.store import ParameterStore, PoolRound, RowKey
+from fmtl_strategies.settings import RunConfig
 
 StateArrays = dict[str, npt.NDArray[np.generic]]
-
-
-@dataclass(frozen=True)
-class RoundSettings:
-    """How rounds are run, whatever the strategy.
-
-    Attributes:
-        experiment: name of the run across restarts.
-        local: optimiser and schedule of the clients.
-        upload_format: number format of updates on the wire.
-        evaluate_every: score the models after every so many rounds (and after the last).
-        timeout_seconds: deadline of a round, and time to live of its messages.
-        enrolment_seconds: how long a new node may take to say who it is.
-        retries: how often a node whose answer was lost on the way is asked again.
-        quorum: share of the clients asked whose good replies a round needs to be aggregated.
-        max_update_norm: largest norm of a group's update that is believed.
-        defence: what is done about updates that may be poisoned.
-        expected_names: which client a node has to be, by node id, asked whenever nodes are enrolled; None where any
-            node may be any client.
-    """
-
-    experiment: str
-    local: LocalSettings
-    upload_format: NumberFormat = "bfloat16"
-    evaluate_every: int = 1
-    timeout_seconds: float = 3600.0
-    enrolment_seconds: float = 600.0
-    retries: int = 0
-    quorum: float = 0.5
-    max_update_norm: float = 1e6
-    defence: DefenceSettings = DefenceSettings()
-    expected_names: Callable[[], Mapping[int, str] | None] = lambda: None
+ParametersT = TypeVar("ParametersT", bound=StrategyParameters, default=StrategyParameters, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -81,14 +51,19 @@ class _Pending:
     rule: LocalRule
 
 
-class PersonalizedStrategy(Strategy):
+class PersonalizedStrategy(Strategy, Generic[ParametersT]):
     """A Flower strategy in which every client has its own model and gets what it needs.
 
-    A subclass names the kinds of groups it exchanges (`shared_kinds`) and what becomes of a pool's rows
-    (`aggregate_pool`). What clients do beside plain training goes through `local_rule`. What it must remember between
-    rounds goes through `method_state` and `load_method_state`, keyed by client name.
+    A subclass says what its hyper-parameters are, as in `class Mine(PersonalizedStrategy[MyParameters])`, names the
+    kinds of groups it exchanges (`shared_kinds`) and defines what becomes of a pool's rows (`aggregate_pool`). What
+    clients do beside plain training goes through `local_rule`. What it must remember between rounds goes through
+    `method_state` and `load_method_state`, keyed by client name.
 
     Attributes:
+        settings: of the run.
+        parameters: the hyper-parameters.
+        parameters_model: their class, taken from the brackets behind the base class.
+        experiment: name of the run across restarts.
         shared_kinds: kinds of groups that are exchanged. Clients without `buffers.` groups exchange none.
         overwrites: what is sent overwrites the client's own groups; False: it is only an anchor to be drawn to, and a
             row of the store is the anchor, not the client's model.
@@ -100,10 +75,17 @@ class PersonalizedStrategy(Strategy):
     parameters_model: ClassVar[type[StrategyParameters]] = StrategyParameters
     shared_kinds: ClassVar[tuple[GroupKind, ...]] = ()
     overwrites: ClassVar[bool] = True
+    experiment: str = "run"
 
-    def __init__(self, settings: RoundSettings, parameters: StrategyParameters | None = None) -> None:
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        declared = _declared_parameters(cls)
+        if declared is not None and "parameters_model" not in vars(cls):
+            cls.parameters_model = declared
+
+    def __init__(self, settings: RunConfig, parameters: ParametersT | None = None) -> None:
         self.settings = settings
-        self.parameters = self.parameters_model() if parameters is None else parameters
+        self.parameters = cast(ParametersT, self.parameters_model()) if parameters is None else parameters
         self.roster = Roster()
         self.store = ParameterStore()
         self.record = RoundRecord(round=0)
@@ -186,7 +168,7 @@ class PersonalizedStrategy(Strategy):
         self.record = RoundRecord(round=server_round)
         self.enrol(grid)
         last = server_round - 1
-        self._evaluated_round = last if last > 0 and last % self.settings.evaluate_every == 0 else None
+        self._evaluated_round = last if last > 0 and last % self.settings.rounds.evaluate_every == 0 else None
         return self._messages(grid, MessageType.TRAIN, server_round, evaluate=self._evaluated_round is not None)
 
     def aggregate_train(
@@ -259,17 +241,8 @@ class PersonalizedStrategy(Strategy):
 
     def enrol(self, grid: Grid) -> None:
         """Ask nodes that are new who they are, and bind those whose answer holds."""
-        settings = self.settings
-        asking = Asking(
-            experiment=settings.experiment,
-            settings=settings.local,
-            shared_kinds=self.exchanged_kinds(),
-            start_for=self.start_for,
-            expected_names=settings.expected_names,
-            timeout_seconds=settings.enrolment_seconds,
-            retries=settings.retries,
-        )
-        enrol(grid, self.roster, self.store, asking)
+        options = EnrolmentOptions(self.experiment, self.settings, self.exchanged_kinds(), self.start_for)
+        enrol(grid, self.roster, self.store, options)
 
     def shared_groups(self, profile: ClientProfile) -> tuple[str, ...]:
         """Return the groups this client exchanges, encoder first, then by task."""
@@ -289,11 +262,11 @@ class PersonalizedStrategy(Strategy):
             profile = self.roster.profiles[client]
             groups = self.shared_groups(profile)
             text = Instruction(
-                experiment=self.settings.experiment,
+                experiment=self.experiment,
                 round=server_round,
                 evaluate=evaluate,
                 upload_groups=groups if message_type == MessageType.TRAIN else (),
-                upload_format=self.settings.upload_format,
+                upload_format=self.settings.rounds.upload_format,
                 settings=self.settings.local,
                 rule=self.local_rule(profile, server_round),
             )
@@ -303,7 +276,8 @@ class PersonalizedStrategy(Strategy):
             if anchors:
                 arrays[ANCHORS_RECORD] = self._encoded(anchors, encoder)
             body = to_records(text, **arrays)
-            message = Message(body, node, message_type, ttl=self.settings.timeout_seconds, group_id=str(server_round))
+            lifetime = self.settings.waiting.round_timeout
+            message = Message(body, node, message_type, ttl=lifetime, group_id=str(server_round))
             messages.append(message)
             self._pending.append(_Pending(client, message.metadata, text.rule))
         return messages
@@ -316,7 +290,7 @@ class PersonalizedStrategy(Strategy):
     def _below_quorum(self, server_round: int) -> bool:
         """Whether too few of those asked have sent something that is used."""
         good, asked = len(self.record.participants), len(self._pending)
-        needed = max(1, int(np.ceil(self.settings.quorum * asked)))
+        needed = max(1, int(np.ceil(self.settings.rounds.quorum * asked)))
         if good < needed:
             text = "round %s skipped: %s good replies of %s, at least %s needed"
             log(logging.WARNING, text, server_round, good, asked, needed)
@@ -334,14 +308,7 @@ class PersonalizedStrategy(Strategy):
         """Take a reply's updates into the store and return its report; None, with the reason recorded, if it is bad."""
         profile = self.roster.profiles[pending.client]
         groups = () if self.record.final else self.shared_groups(profile)
-        expected = Expected(
-            profile=profile,
-            round=server_round,
-            upload_groups=groups,
-            upload_format=self.settings.upload_format,
-            max_update_norm=self.settings.max_update_norm,
-            sparsify=pending.rule.sparsify,
-        )
+        expected = ReplySpec(profile, server_round, groups, self.settings.rounds, pending.rule.sparsify)
         try:
             report = admit_report(reply, expected)
             if reply is not None:
@@ -389,3 +356,13 @@ class PersonalizedStrategy(Strategy):
                 self.store.add(RowKey(client, group), self.roster.profiles[client].groups[group], flat)
         method = {n.removeprefix("method/"): a for n, a in arrays.items() if n.startswith("method/")}
         self.load_method_state(method, values["method"])
+
+
+def _declared_parameters(cls: type) -> type[StrategyParameters] | None:
+    """Return the class of hyper-parameters in the brackets of a base class; of a type variable, its default."""
+    for base in vars(cls).get("__orig_bases__", ()):
+        for argument in get_args(base):
+            found = getattr(argument, "__default__", argument)
+            if isinstance(found, type) and issubclass(found, StrategyParameters):
+                return found
+    return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -21,31 +20,10 @@ from fmtl_strategies.maths.rows import Float64Array
 from fmtl_strategies.round.admission import update_norm
 from fmtl_strategies.round.record import RoundRecord
 from fmtl_strategies.round.store import ArrivedRows, ParameterStore, RowKey
-
-DefenceName = Literal["none", "norm-bound", "outlier", "krum"]
+from fmtl_strategies.settings import DefenceSettings
 
 # With two rows nobody can tell which of them is the unusual one.
 FEWEST_ROWS_TO_COMPARE = 3
-
-
-@dataclass(frozen=True)
-class DefenceSettings:
-    """Which defence is used, and its constants.
-
-    Attributes:
-        name: `none`; `norm-bound`: rows longer than `norm_factor` times the pool's median norm are made as long as
-            that; `outlier`: clients with a row whose score is above `threshold` are set aside; `krum`: of the rows of
-            a group that are compared, as many as `attackers` are set aside, those farthest from the others.
-        norm_factor: of `norm-bound`.
-        threshold: of `outlier`, in robust standard deviations.
-        attackers: of `krum`, how many rows of a group may be poisoned; a group of fewer than 2 attackers + 3 is left
-            as it is.
-    """
-
-    name: DefenceName = "none"
-    norm_factor: float = 3.0
-    threshold: float = 5.0
-    attackers: int = 1
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from flwr.app import Message, MessageType
@@ -24,7 +26,6 @@ from fmtl_strategies.contract.messages import (
     to_records,
 )
 from fmtl_strategies.contract.profile import ClientProfile
-from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.contract.wire import WireError, decode_flat
 from fmtl_strategies.flower_compat import log
 from fmtl_strategies.round.admission import (
@@ -35,44 +36,57 @@ from fmtl_strategies.round.admission import (
     shortened,
     update_norm,
 )
-from fmtl_strategies.round.exchange import Patience, send_and_collect
+from fmtl_strategies.round.exchange import RetryPolicy, send_and_collect
 from fmtl_strategies.round.roster import Roster, RosterError
 from fmtl_strategies.round.store import ParameterStore, RowKey
+from fmtl_strategies.settings import RunConfig, RunConfigError
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How nodes are asked.
+class EnrolmentOptions:
+    """How nodes are asked. One that was refused, or gave no answer, is asked again after ten times `enrolment-timeout`,
+    so that one dead node delays rounds by a tenth at most.
 
     Attributes:
         experiment: name of the run across restarts.
-        settings: what clients derive their starting model from.
+        settings: of the run; clients derive their starting model from what they are sent of it.
         shared_kinds: kinds of groups the strategy exchanges.
         start_for: what a client's group starts from, (D,) float32; None where the client itself has to provide it.
-        expected_names: which client a node has to be, by node id; None where any node may be any client.
-        timeout_seconds: how long an answer may take. A node that was refused, or gave no answer, is asked again after
-            ten times as long, so that one dead node delays rounds by a tenth at most.
-        retries: how often a node whose answer was lost on the way is asked again at once.
     """
 
     experiment: str
-    settings: LocalSettings
+    settings: RunConfig
     shared_kinds: Sequence[str]
     start_for: Callable[[ClientProfile, str], FloatArray | None]
-    expected_names: Callable[[], Mapping[int, str] | None]
-    timeout_seconds: float
-    retries: int = 0
 
     @property
-    def patience(self) -> Patience:
+    def policy(self) -> RetryPolicy:
         """How long answers are waited for. A node that went away is not: it is asked anew once it is back."""
-        return Patience(self.timeout_seconds, self.retries)
+        return RetryPolicy(self.settings.waiting.enrolment_timeout, self.settings.waiting.retries)
+
+
+def read_known_sites(path: str) -> dict[int, str] | None:
+    """Return which client a node has to be, by node id, as the coordinator has written it; None where no file is named.
+
+    Raises:
+        RunConfigError: the file is missing or damaged; a run that cannot tell its sites apart must not go on.
+    """
+    if not path:
+        return None
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return {int(node): str(site["name"]) for node, site in content.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunConfigError(
+            f"known-sites = {path!r} cannot be read as the coordinator's list of sites ({error}); "
+            f"`fmtl server start` writes it"
+        ) from error
 
 
 def exchange(
     grid: Grid,
     bodies: Mapping[int, tuple[str, BaseModel]],
-    patience: Patience,
+    policy: RetryPolicy,
     profiles: Mapping[int, ClientProfile] | None = None,
 ) -> dict[int, Message | None]:
     """Send one message to each node and return the replies by node, None where none came.
@@ -80,32 +94,32 @@ def exchange(
     Replies are matched by message id: an error reply for a lost node is signed by the link, not by the node.
     """
     messages = [
-        Message(to_records(text), node, message_type, ttl=patience.timeout_seconds)
+        Message(to_records(text), node, message_type, ttl=policy.timeout_seconds)
         for node, (message_type, text) in sorted(bodies.items())
     ]
     metadata = [(message.metadata.dst_node_id, message.metadata) for message in messages]
-    collected = send_and_collect(grid, messages, patience, profiles=profiles)
+    collected = send_and_collect(grid, messages, policy, profiles=profiles)
     replies = {reply.metadata.reply_to_message_id: reply for reply in collected}
     return {node: replies.get(sent.message_id) for node, sent in metadata}
 
 
-def enrol(grid: Grid, roster: Roster, store: ParameterStore, asking: Asking) -> None:
+def enrol(grid: Grid, roster: Roster, store: ParameterStore, options: EnrolmentOptions) -> None:
     """Ask every connected node that is not yet bound who it is; bind those whose answer holds.
 
     Args:
         grid: connection to the nodes.
         roster: receives the clients, and the reasons of those refused.
         store: receives a row for every shared group of a new client.
-        asking: how to ask.
+        options: how to ask.
     """
     alive = list(grid.get_node_ids())
-    strangers = roster.strangers(alive, retry_seconds=10 * asking.timeout_seconds)
+    strangers = roster.strangers(alive, retry_seconds=10 * options.settings.waiting.enrolment_timeout)
     if not strangers:
         return
-    question = Question(experiment=asking.experiment, settings=asking.settings)
-    replies = exchange(grid, dict.fromkeys(strangers, (MessageType.QUERY, question)), asking.patience)
+    question = Question(experiment=options.experiment, settings=options.settings.local)
+    replies = exchange(grid, dict.fromkeys(strangers, (MessageType.QUERY, question)), options.policy)
     answers: dict[int, ClientProfile] = {}
-    names = asking.expected_names()
+    names = read_known_sites(options.settings.known_sites)
     for node, reply in replies.items():
         try:
             profile = read_text(open_reply(reply).content, ClientProfile)
@@ -115,7 +129,7 @@ def enrol(grid: Grid, roster: Roster, store: ParameterStore, asking: Asking) -> 
             answers[node] = profile
         except (RejectedReplyError, MessageError, RosterError) as error:
             _refuse(roster, node, error)
-    _give_starts(grid, roster, store, answers, asking)
+    _give_starts(grid, roster, store, answers, options)
 
 
 def roster_nodes(roster: Roster, alive: Iterable[int]) -> list[int]:
@@ -142,31 +156,25 @@ def _check_not_claimed(profile: ClientProfile, others: Iterable[ClientProfile]) 
 
 
 def _give_starts(
-    grid: Grid, roster: Roster, store: ParameterStore, answers: dict[int, ClientProfile], asking: Asking
+    grid: Grid, roster: Roster, store: ParameterStore, answers: dict[int, ClientProfile], options: EnrolmentOptions
 ) -> None:
     """Fill the store for new clients: from rows that exist, else from the first client by name that has the group."""
-    kinds = asking.shared_kinds
+    kinds = options.shared_kinds
     waiting = dict(sorted(answers.items(), key=lambda item: item[1].client))
     while waiting:
-        wanted = _place_known_starts(store, asking, waiting)
+        wanted = _place_known_starts(store, options, waiting)
         for node in [n for n in waiting if n not in wanted or not wanted[n]]:
             if _complete(store, kinds, waiting[node]):
                 roster.bind(node, waiting.pop(node))
         requests = {node: groups for node, groups in wanted.items() if groups}
         if not requests:
             continue
-        replies = exchange(
-            grid,
-            {
-                node: (
-                    QUERY_INITIAL,
-                    InitialRequest(experiment=asking.experiment, settings=asking.settings, groups=tuple(groups)),
-                )
-                for node, groups in requests.items()
-            },
-            asking.patience,
-            waiting,
-        )
+        bodies = {
+            node: InitialRequest(experiment=options.experiment, settings=options.settings.local, groups=tuple(groups))
+            for node, groups in requests.items()
+        }
+        questions = {node: (QUERY_INITIAL, body) for node, body in bodies.items()}
+        replies = exchange(grid, questions, options.policy, waiting)
         for node, groups in requests.items():
             try:
                 for group, flat in _initial_arrays(replies[node], waiting[node], groups).items():
@@ -179,7 +187,7 @@ def _give_starts(
 
 
 def _place_known_starts(
-    store: ParameterStore, asking: Asking, waiting: Mapping[int, ClientProfile]
+    store: ParameterStore, options: EnrolmentOptions, waiting: Mapping[int, ClientProfile]
 ) -> dict[int, list[str]]:
     """Add every row whose start exists; return, by node, the groups that this node has to provide itself.
 
@@ -189,12 +197,12 @@ def _place_known_starts(
     wanted: dict[int, list[str]] = {}
     for node, profile in waiting.items():
         wanted[node] = []
-        for kind in asking.shared_kinds:
+        for kind in options.shared_kinds:
             for group in profile.groups_of_kind(kind):
                 key, layout = RowKey(profile.client, group), profile.groups[group]
                 if key in store:
                     continue
-                start = asking.start_for(profile, group)
+                start = options.start_for(profile, group)
                 need = (group, layout.signature)
                 if start is not None:
                     store.add(key, layout, start)

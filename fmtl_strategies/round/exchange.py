@@ -42,7 +42,7 @@ _SLACK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long replies are waited for, and how often a client whose work was lost is asked again.
 
     Attributes:
@@ -96,7 +96,7 @@ def why_lost(reply: Message) -> str | None:
 def send_and_collect(
     grid: Grid,
     messages: Iterable[Message],
-    patience: Patience,
+    policy: RetryPolicy,
     listener: Listener | None = None,
     profiles: Mapping[int, ClientProfile] | None = None,
 ) -> list[Message]:
@@ -108,7 +108,7 @@ def send_and_collect(
     Args:
         grid: connection to the nodes.
         messages: at most one for each node.
-        patience: how long to wait, and how often to ask again.
+        policy: how long to wait, and how often to ask again.
         listener: told of every reply as it comes, and of every message that is sent again.
         profiles: what the nodes are known to be, by node id; a reply that is larger than that allows is refused before
             it is taken into memory.
@@ -117,7 +117,7 @@ def send_and_collect(
         The replies in the order in which they came, error replies among them. Each answers the message as it was given
         here, also where the client answered a repetition of it.
     """
-    exchange = _Exchange(grid, patience, listener or Listener(), profiles or {})
+    exchange = _Exchange(grid, policy, listener or Listener(), profiles or {})
     exchange.send(list(messages))
     pause = POLL_SECONDS
     while exchange.waiting:
@@ -156,11 +156,11 @@ class _Exchange:
     """
 
     def __init__(
-        self, grid: Grid, patience: Patience, listener: Listener, profiles: Mapping[int, ClientProfile]
+        self, grid: Grid, policy: RetryPolicy, listener: Listener, profiles: Mapping[int, ClientProfile]
     ) -> None:
-        self.deadline = time.monotonic() + patience.timeout_seconds
+        self.deadline = time.monotonic() + policy.timeout_seconds
         self.waiting: dict[str, Message] = {}
-        self._grid, self._patience, self._listener, self._profiles = grid, patience, listener, profiles
+        self._grid, self._policy, self._listener, self._profiles = grid, policy, listener, profiles
         self._limits = limits_of(grid)
         self._link = ""
         self._sent: dict[str, Message] = {}
@@ -199,7 +199,7 @@ class _Exchange:
             return
         if self._limits is not None and self._limits.link != self._link:
             earlier, self._link = self._link, self._limits.link
-            if earlier and self._patience.retries > 0:
+            if earlier and self._policy.retries > 0:
                 for first in [one for one in self.waiting if one not in self._lost]:
                     self._repeat(first, LINK_RESTARTED)
         self._look_at_nodes()
@@ -210,7 +210,7 @@ class _Exchange:
                 self._tries[first] += 1
                 if not self._repeat(first, lost.reason):
                     self._finish(first, lost.reply)
-            elif time.monotonic() - lost.since > self._patience.return_seconds:
+            elif time.monotonic() - lost.since > self._policy.return_seconds:
                 del self._lost[first]
                 self._finish(first, lost.reply)
 
@@ -223,7 +223,7 @@ class _Exchange:
 
     def _look_at_nodes(self) -> None:
         """Ask those again whose node ended and came back so soon that Flower has never called it away."""
-        if self._patience.retries == 0 or time.monotonic() - self._looked < LOOK_SECONDS:
+        if self._policy.retries == 0 or time.monotonic() - self._looked < LOOK_SECONDS:
             return
         now, self._looked = self._activations(), time.monotonic()
         for first in [one for one in self.waiting if one not in self._lost]:
@@ -231,13 +231,13 @@ class _Exchange:
             if node not in now or now[node] == self._activated.get(node):
                 continue
             self._activated[node] = now[node]
-            if self._tries[first] < self._patience.retries:
+            if self._tries[first] < self._policy.retries:
                 self._tries[first] += 1
                 self._repeat(first, CONNECTED_ANEW)
 
     def _activations(self) -> dict[int, str]:
         """Return when each connected node was connected, by id; nobody needs to know where nobody is asked again."""
-        if self._patience.retries == 0:
+        if self._policy.retries == 0:
             return {}
         return {info.node_id: info.last_activated_at for info in self._grid.get_nodes()}
 
@@ -263,7 +263,7 @@ class _Exchange:
         elif reason is None:
             self._lost.pop(first, None)
             self._finish(first, reply)
-        elif first not in self._lost and self._tries[first] < self._patience.retries:
+        elif first not in self._lost and self._tries[first] < self._policy.retries:
             self._lost[first] = _Lost(reply, reason, time.monotonic())
         elif first not in self._lost and not others:
             self._finish(first, reply)

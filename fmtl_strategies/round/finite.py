@@ -33,7 +33,7 @@ def require_finite(pool: PoolRound, strategy: str, server_round: int) -> None:
             raise NonFiniteModelError(
                 f"round {server_round}: strategy {strategy} left NaN or infinite values in {count} of {row.size} "
                 f"values of {key.group} of client {key.client}; nothing of this round was sent. Its parameters do not "
-                f"suit these updates: `fmtl strategies {strategy}` prints their ranges and defaults"
+                f"suit these updates: `fmtl settings {strategy}` prints their ranges and defaults"
             )
 
 

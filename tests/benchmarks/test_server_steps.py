@@ -15,11 +15,10 @@ from reads import ReadCounter
 from benchmarks import aggregation
 from benchmarks.server_steps import Rounds, as_table, chosen_names, make_rounds, measure_strategy
 from fmtl_strategies.contract.groups import GroupKind
-from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.maths.combine import add_combination
 from fmtl_strategies.maths.gram import GRAM_COLUMNS, gram_matrix
 from fmtl_strategies.registry import make_strategy, strategy_names
-from fmtl_strategies.round.base import RoundSettings
+from fmtl_strategies.settings import RunConfig
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads the process' memory from /proc")
 
@@ -102,7 +101,7 @@ def test_counter_counts_passes_of_known_steps(monkeypatch: pytest.MonkeyPatch) -
 
 
 def kinds_of(name: str, options: dict[str, object]) -> tuple[GroupKind, ...]:
-    return make_strategy(name, RoundSettings("cases", LocalSettings(total_rounds=1)), options).exchanged_kinds()
+    return make_strategy(name, RunConfig(), options).exchanged_kinds()
 
 
 # Options under which a strategy exchanges, or computes, what it leaves out by default.

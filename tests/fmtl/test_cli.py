@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
 
 from fmtl import __version__, cli
-from fmtl.commands.strategies import parameter_rows
+from fmtl.commands.settings import flower_table, rows_of
+from fmtl_strategies.contract.schema import Settings, parameter
+from fmtl_strategies.registry import strategy_names
+from fmtl_strategies.settings import RunConfig
 from tests.support.run_folders import RunFolder, table_1
 
 Call = Callable[..., tuple[int, str, str]]
@@ -118,33 +122,56 @@ def test_scenarios_lists_names_and_clients(fmtl: Call) -> None:
     assert "'nope' is not known" in errors
 
 
-def test_strategies_lists_names_and_parameters(fmtl: Call) -> None:
+def test_strategies_lists_names(fmtl: Call) -> None:
     code, output, _ = fmtl("strategies")
     assert code == 0
-    assert all(name in output for name in ("local", "fedavg", "fedper", "fedhca2"))
-    code, output, _ = fmtl("strategies", "fedavg")
+    assert all(f"\n{name} " in output for name in strategy_names())
+
+
+def test_settings_lists_general_keys_those_of_a_strategy_or_one(fmtl: Call) -> None:
+    code, output, _ = fmtl("settings")
     assert code == 0
-    assert "decoder-scope " in output
+    assert all(f"\n{key} " in output for key in RunConfig().flat())
+    code, output, _ = fmtl("settings", "fedavg")
+    assert code == 0
+    assert "\nfedavg.decoder-scope " in output
     assert "same-task" in output
-    assert "It has no parameters." in fmtl("strategies", "local")[1]
-    code, _, errors = fmtl("strategies", "fedsomething")
+    assert "no parameters" in fmtl("settings", "local")[1]
+    for key in ("fedavg.weighting", "round-timeout"):
+        output = fmtl("settings", key)[1]
+        assert f"\n{key} " in output
+        assert "decoder-scope" not in output
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("fedhca", "fedhca2"), ("round-time-out", "round-timeout"), ("fedhca2.mod", "fedhca2.mode")]
+)
+def test_settings_names_the_one_likely_correction(fmtl: Call, name: str, meant: str) -> None:
+    code, _, errors = fmtl("settings", name)
     assert code == 2
-    assert "fedhca2" in errors
+    assert f"did you mean {meant}?" in errors
 
 
-def test_parameter_rows_say_name_meaning_range_default_and_origin() -> None:
-    class Parameters(BaseModel):
-        model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True)
-        step_size: float = Field(0.4, gt=0, le=1, description="step", json_schema_extra={"origin": "paper, eq. 6"})
-        mode: str = Field("stable", description="mode", json_schema_extra={"enum": ["stable", "paper"]})
-        rounds: int | None = Field(None, ge=1, description="rounds")
-        share: str = Field("0.3", description="share", json_schema_extra={"allowed": "0 < x ≤ 1, or 1/n"})
-        shared: bool
+def test_rows_say_key_meaning_range_default_and_origin() -> None:
+    class Inner(Settings):
+        rounds: int = parameter(1, "rounds", "ours", alias="number", ge=1)
 
-    assert parameter_rows(Parameters) == [
-        ("step-size", "step", "0 < x ≤ 1", "0.4", "paper, eq. 6"),
-        ("mode", "mode", "stable\npaper", "stable", "not stated"),
-        ("rounds", "rounds", "integer, 1 ≤ x or nothing", "null", "not stated"),
-        ("share", "share", "0 < x ≤ 1, or 1/n", "0.3", "not stated"),
-        ("shared", "", "true or false", "required", "not stated"),
+    class Outer(Settings):
+        step_size: float = parameter(0.4, "step", "paper, eq. 6", gt=0, le=1)
+        mode: Literal["stable", "paper"] = parameter("stable", "mode", "ours")
+        share: str = parameter("0.3", "share", "ours", allowed="0 < x ≤ 1, or 1/n")
+        inner: Inner = Inner()
+
+    assert rows_of(Outer, "own.") == [
+        ("own.step-size", "step", "0 < x ≤ 1", "0.4", "paper, eq. 6"),
+        ("own.mode", "mode", "stable\npaper", "stable", "ours"),
+        ("own.share", "share", "0 < x ≤ 1, or 1/n", "0.3", "ours"),
+        ("own.number", "rounds", "integer, 1 ≤ x", "1", "ours"),
     ]
+
+
+def test_table_of_pyproject_is_the_one_that_settings_prints() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    shipped = tomllib.loads(text)["tool"]["flwr"]["app"]["config"]
+    printed = tomllib.loads(flower_table())["tool"]["flwr"]["app"]["config"]
+    assert shipped == printed, "paste what `fmtl settings --toml` prints into pyproject.toml"

@@ -39,8 +39,8 @@ class TestWhatATableNames:
         for sweep in work.sweeps.values():
             for job in jobs_of(sweep):
                 config, parameters = parse_run_config(job.values)
-                make_strategy(config.strategy, config.round_settings("x"), parameters)
-                assert config.num_server_rounds == table.rounds
+                make_strategy(config.strategy, config, parameters)
+                assert config.local.total_rounds == table.rounds
                 methods.add(job.label)
         assert methods == {table.runs_of(row.method) for row in table.rows}
 
@@ -49,7 +49,7 @@ class TestWhatATableNames:
         for sweep in work.sweeps.values():
             for job in jobs_of(sweep):
                 config, _ = parse_run_config(job.values)
-                assert (config.quorum, config.max_skipped_rounds) == (1.0, 1), job.label
+                assert (config.rounds.quorum, config.rounds.max_skipped_rounds) == (1.0, 1), job.label
 
     def test_columns_are_tasks_of_clients_of_every_scenario(self, table: Table) -> None:
         for row in table.rows:
@@ -74,9 +74,7 @@ class TestWhatATableNames:
     def test_what_is_called_ours_is_a_setting_or_parameter(self, table: Table) -> None:
         assert set(table.ours) <= set(table.settings)
         for row in table.rows:
-            strategy = make_strategy(
-                row.strategy, parse_run_config({"strategy": row.strategy})[0].round_settings("x"), row.parameters
-            )
+            strategy = make_strategy(row.strategy, parse_run_config({"strategy": row.strategy})[0], row.parameters)
             known = set(strategy.parameters.model_dump(by_alias=True)) | set(row.settings)
             assert set(row.ours) <= known, row.name
 

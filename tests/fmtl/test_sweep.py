@@ -57,7 +57,9 @@ def finish(job: Job, factor: float = 1.0, reason: str | None = None) -> None:
     }
     settings = effective_config(config, parameters)
     status = "completed" if reason is None else "failed"
-    written = WrittenRun(values, config.strategy, config.seed, 2, config.scenario, parameters, settings, status, reason)
+    written = WrittenRun(
+        values, config.strategy, config.local.seed, 2, config.scenario, parameters, settings, status, reason
+    )
     written.write(job.folder)
 
 
@@ -113,7 +115,7 @@ class TestFile:
             ("rounds = 2", "rounds = 2\nround = 3", ["'round' (= 3)", "known keys: scenario, rounds"]),
             ("rounds = 2", "rounds = ", ["not valid TOML", "line 2"]),
             (LINES, "", ["runs = None", "[[runs]]"]),
-            ('"fedavg"', '"fedavgg"', ["entry 1", "strategy = 'fedavgg'", "known strategies"]),
+            ('"fedavg"', '"fedavgg"', ["entry 1", "strategy = 'fedavgg'", "did you mean fedavg"]),
             ('"fedavg"', '"fedavg"\nmu = 1', ["entry 1", "'mu' (= 1)", "parameters"]),
             ('"fedavg"', '"fedavg"\nparameters = {mu = 1}', ["entry 1 (fedavg)", "'fedavg.mu'"]),
             ('"fedavg"', '"fedavg"\nparameters = {weighting = "none"}', ["run fedavg", "fedavg.weighting = 'none'"]),

@@ -133,14 +133,14 @@ def test_unusable_class_is_refused_with_what_to_change(write: Write, body: str, 
     [
         ({"strength": "much"}, r"mine\.strength = 'much': Input should be a valid number"),
         ({"strength": 2}, r"mine\.strength = 2: Input should be less than or equal to 1"),
-        ({"strenght": 0.5}, r"unknown parameter mine\.strenght; known parameters of mine: mine\.strength"),
+        ({"strenght": 0.5}, r"mine\.strenght; did you mean mine\.strength\?"),
     ],
 )
 def test_wrong_parameter_names_setting_value_expectation_and_where_to_look(
     write: Write, values: dict[str, object], expected: str
 ) -> None:
     name = f"{write(WHOLE)}:Mine"
-    with pytest.raises(StrategyParameterError, match=f"{expected}.*; `fmtl strategies {name}` prints"):
+    with pytest.raises(StrategyParameterError, match=f"{expected}.*; `fmtl settings {name}` prints"):
         check_parameters(name, values)
 
 

@@ -75,7 +75,7 @@ def test_its_own_test_passes(folder: Path, programs: Path) -> None:
 
 
 def test_its_parameters_are_printed(folder: Path, programs: Path) -> None:
-    printed = run(command_with("fmtl strategies"), folder, programs)
+    printed = run(command_with("fmtl settings"), folder, programs)
     assert "sharpness" in printed
     assert "strength of the pull" in printed
     assert "--strategy like_minded:LikeMinded --set like-minded.sharpness=" in " ".join(printed.split())

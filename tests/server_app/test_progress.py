@@ -13,8 +13,9 @@ from fmtl import toy_federation as toy
 from fmtl_strategies.contract.messages import PROCESS_ENDED, Instruction
 from fmtl_strategies.flower_compat import set_message_id
 from fmtl_strategies.methods.fedper import FedPer
-from fmtl_strategies.round.exchange import Patience
-from server_app.config import RunConfigError, parse_run_config, read_known_sites
+from fmtl_strategies.round.enrolment import read_known_sites
+from fmtl_strategies.round.exchange import RetryPolicy
+from server_app.config import RunConfigError, parse_run_config
 from server_app.progress import ProgressLog
 from server_app.run_folder import RunFolder
 
@@ -35,7 +36,7 @@ def test_every_answer_is_written_down_when_it_comes_and_every_failure_with_its_r
     strategy, grid = FedPer(toy.settings()), federation.grid()
     log = ProgressLog(_folder(tmp_path))
     messages = strategy.configure_train(1, None, None, grid)  # type: ignore[arg-type]
-    replies = log.exchange(strategy, grid, messages, Patience(5.0))
+    replies = log.exchange(strategy, grid, messages, RetryPolicy(5.0))
     strategy.aggregate_train(1, replies)
     lines = _lines(tmp_path)
     assert [line["event"] for line in lines][0] == "asked"
@@ -58,7 +59,7 @@ def test_client_without_an_answer_is_late(tmp_path: Path) -> None:
         return [*ids, "never-answered"]
 
     grid.push_messages = push_all_but_one  # type: ignore[method-assign]
-    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, Patience(0.3))
+    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, RetryPolicy(0.3))
     assert len(replies) == 1
     assert [(line["event"], line["client"]) for line in _lines(tmp_path)[1:]] == [("answered", "a"), ("late", "b")]
 
@@ -74,7 +75,7 @@ def test_client_whose_process_ended_is_asked_again_and_takes_part(tmp_path: Path
     federation = toy.ToyFederation([toy.profile("a", ["semseg"]), toy.profile("b", ["depth"])], spoil={"b": die_once})
     strategy, grid = FedPer(toy.settings()), federation.grid()
     messages = strategy.configure_train(1, None, None, grid)  # type: ignore[arg-type]
-    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, Patience(5.0, retries=1))
+    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, RetryPolicy(5.0, retries=1))
     strategy.aggregate_train(1, replies)
     assert strategy.record.participants == ["a", "b"]
     assert strategy.record.set_aside == {}
@@ -115,7 +116,7 @@ def test_node_may_only_be_the_client_whose_name_its_key_was_registered_for(tmp_p
     assert parameters == {}
     profiles = [toy.profile("a", ["semseg"]), toy.profile("b", ["depth"]), toy.profile("c", ["depth"])]
     federation = toy.ToyFederation(profiles)
-    strategy = FedPer(toy.settings(expected_names=lambda: read_known_sites(sites)))
+    strategy = FedPer(toy.settings(known_sites=str(sites)))
     federation.play(strategy, [1])
     assert strategy.record.participants == ["a"]
     assert "belongs to site 'somebody-else'" in strategy.record.set_aside["node 1002"]
@@ -126,4 +127,4 @@ def test_node_may_only_be_the_client_whose_name_its_key_was_registered_for(tmp_p
 def test_damaged_list_of_sites_stops_the_run_instead_of_letting_everybody_in(tmp_path: Path, content: str) -> None:
     (tmp_path / "sites.json").write_text(content)
     with pytest.raises(RunConfigError, match="known-sites"):
-        read_known_sites(tmp_path / "sites.json")
+        read_known_sites(str(tmp_path / "sites.json"))

@@ -156,7 +156,7 @@ def test_whole_run_leaves_curves_that_equal_its_history(tmp_path: Path) -> None:
     federation = toy.ToyFederation([toy.profile("a", ["semseg"]), toy.profile("b", ["depth"])])
     folder = RunFolder(tmp_path / "run")
     folder.create({})
-    run_rounds(FedPer(toy.settings(rounds=3)), federation.grid(), folder, RunConfig(num_server_rounds=3))
+    run_rounds(FedPer(toy.settings(rounds=3)), federation.grid(), folder, RunConfig.from_flat({"num-server-rounds": 3}))
     curves = _read_back(folder.path / "tensorboard")
     history = [line for line in folder.history() if not line["final"]]
     assert curves["bytes/up"] == [(line["round"], line["bytes_up"]) for line in history]

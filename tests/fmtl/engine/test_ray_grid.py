@@ -19,7 +19,7 @@ from fmtl.engine.ray_cluster import connected, starting_cluster
 from fmtl.engine.ray_grid import RayGrid
 from fmtl.engine.ray_worker import WorkerSettings
 from fmtl_strategies.flower_compat import ErrorCode
-from fmtl_strategies.round.exchange import Patience, send_and_collect
+from fmtl_strategies.round.exchange import RetryPolicy, send_and_collect
 
 pytestmark = pytest.mark.process
 
@@ -62,7 +62,7 @@ def messages(grid: RayGrid, order: str, array: Array | None = None) -> list[Mess
 
 def test_every_client_answers_and_reads_what_all_receive_from_one_object(grid: Callable[[], RayGrid]) -> None:
     nodes = grid()
-    replies = send_and_collect(nodes, messages(nodes, "echo"), Patience(300.0))
+    replies = send_and_collect(nodes, messages(nodes, "echo"), RetryPolicy(300.0))
     answers = {reply.content["answer"]["partition"]: reply.content["answer"] for reply in replies}
     assert sorted(answers) == list(range(CLIENTS))
     assert not any(answer["writeable"] for answer in answers.values())
@@ -74,7 +74,7 @@ def test_exception_of_a_client_arrives_with_its_text_and_the_others_go_on(
     grid: Callable[[], RayGrid], tmp_path: Path
 ) -> None:
     nodes = grid()
-    replies = send_and_collect(nodes, messages(nodes, "raise in 2"), Patience(300.0))
+    replies = send_and_collect(nodes, messages(nodes, "raise in 2"), RetryPolicy(300.0))
     errors = [reply.error for reply in replies if reply.has_error()]
     assert [error.code for error in errors] == [ErrorCode.CLIENT_APP_RAISED_EXCEPTION]
     assert "the disk of client 2 has melted" in errors[0].reason
@@ -83,20 +83,20 @@ def test_exception_of_a_client_arrives_with_its_text_and_the_others_go_on(
 
 def test_killed_worker_is_a_lost_reply_and_its_client_is_asked_again(grid: Callable[[], RayGrid]) -> None:
     nodes = grid()
-    replies = send_and_collect(nodes, messages(nodes, "die once in 1"), Patience(300.0, retries=1))
+    replies = send_and_collect(nodes, messages(nodes, "die once in 1"), RetryPolicy(300.0, retries=1))
     assert not any(reply.has_error() for reply in replies)
     assert len(replies) == CLIENTS
 
 
 def test_client_whose_worker_dies_every_time_is_given_up(grid: Callable[[], RayGrid]) -> None:
     nodes = grid()
-    replies = send_and_collect(nodes, messages(nodes, "die in 1"), Patience(300.0, retries=1))
+    replies = send_and_collect(nodes, messages(nodes, "die in 1"), RetryPolicy(300.0, retries=1))
     assert [reply.error.code for reply in replies if reply.has_error()] == [ErrorCode.CLIENT_APP_CRASHED]
 
 
 def test_machine_that_does_not_see_the_run_folder_says_so(grid: Callable[..., RayGrid], tmp_path: Path) -> None:
     nodes = grid(tmp_path / "elsewhere")
-    replies = send_and_collect(nodes, messages(nodes, "echo"), Patience(300.0))
+    replies = send_and_collect(nodes, messages(nodes, "echo"), RetryPolicy(300.0))
     assert all("--out" in reply.error.reason for reply in replies)
 
 

@@ -89,5 +89,5 @@ def test_a_client_that_was_away_is_drawn_to_the_common_model_of_the_day_and_a_ne
 def test_an_impossible_strength_is_named(value: object) -> None:
     with pytest.raises(StrategyParameterError, match=r"ditto.lambda = "):
         make_strategy("ditto", settings(), {"lambda": value})
-    with pytest.raises(StrategyParameterError, match=r"known parameters of ditto: .*ditto.lambda"):
+    with pytest.raises(StrategyParameterError, match=r"did you mean ditto\.lambda\?"):
         make_strategy("ditto", settings(), {"lambda-": 0.1})

@@ -14,7 +14,8 @@ from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import make_strategy
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.settings import RunConfig
 from tests.support import tiny_client as tiny
 
 CLIENTS = [profile(client, ["semseg"]) for client in "abcd"]
@@ -168,6 +169,6 @@ def test_a_decoupled_pull_beyond_the_anchor_is_refused_before_the_run() -> None:
     said = r"fedamp\.strength = 900 with fedamp\.pull-form = 'decoupled'.*Set fedamp\.strength to 500 or less"
     local = LocalSettings(total_rounds=2, encoder_learning_rate=2e-3, decoder_learning_rate=1.0)
     with pytest.raises(StrategyParameterError, match=said):
-        make_strategy("fedamp", RoundSettings("toy", local), {"strength": 900.0, "pull-form": "decoupled"})
-    make_strategy("fedamp", RoundSettings("toy", local), {"strength": 499.0, "pull-form": "decoupled"})
-    make_strategy("fedamp", RoundSettings("toy", local), {"strength": 900.0, "pull-form": "coupled"})
+        make_strategy("fedamp", RunConfig(local=local), {"strength": 900.0, "pull-form": "decoupled"})
+    make_strategy("fedamp", RunConfig(local=local), {"strength": 499.0, "pull-form": "decoupled"})
+    make_strategy("fedamp", RunConfig(local=local), {"strength": 900.0, "pull-form": "coupled"})

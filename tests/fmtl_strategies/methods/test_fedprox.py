@@ -14,7 +14,8 @@ from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import make_strategy
-from fmtl_strategies.round.base import PersonalizedStrategy, RoundSettings
+from fmtl_strategies.round.base import PersonalizedStrategy
+from fmtl_strategies.settings import RunConfig
 
 CLIENTS = (profile("a", ["semseg"]), profile("b", ["semseg", "edge"], examples=20), profile("c", ["edge"], examples=5))
 TINY = Path(__file__).parents[2] / "support/tiny.yaml"
@@ -79,8 +80,8 @@ def test_a_client_that_was_away_is_drawn_to_the_common_mean_and_a_new_one_starts
         assert both.rules[client, 3].pull is not None
 
 
-def rates(**changes: float) -> RoundSettings:
-    return RoundSettings(experiment="toy", local=LocalSettings(total_rounds=2, **changes))
+def rates(**changes: float) -> RunConfig:
+    return RunConfig(local=LocalSettings(total_rounds=2, **changes))
 
 
 def test_a_decoupled_step_beyond_the_anchor_is_refused_before_the_run_starts() -> None:

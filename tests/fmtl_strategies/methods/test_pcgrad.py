@@ -9,11 +9,11 @@ from toy_federation import settings
 
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.methods.pcgrad import PCGrad, PCGradParameters
-from fmtl_strategies.round.base import RoundSettings
+from fmtl_strategies.settings import RunConfig
 
 
 def new(seed: int = 0, reduction: str = "mean") -> PCGrad:
-    chosen = RoundSettings(experiment="toy", local=LocalSettings(total_rounds=9, seed=seed))
+    chosen = RunConfig(local=LocalSettings(total_rounds=9, seed=seed))
     return PCGrad(chosen, PCGradParameters(reduction=reduction))
 
 

@@ -85,7 +85,7 @@ def test_a_mean_of_statistics_may_have_any_sign() -> None:
 
 
 def test_a_client_that_starts_with_a_negative_variance_is_refused() -> None:
-    strategy = AllMeans(settings(enrolment_seconds=0.1))
+    strategy = AllMeans(settings(enrolment_timeout=0.1))
     toys = ToyFederation([client("a")])
     assert start_of("buffers.encoder", 6)[3:].min() < 0
     assert list(strategy.configure_train(1, None, None, toys.grid())) == []  # type: ignore[arg-type]

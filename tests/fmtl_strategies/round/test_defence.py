@@ -14,7 +14,7 @@ from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.maths import gram
 from fmtl_strategies.registry import make_strategy, strategy_names
 from fmtl_strategies.round.base import PersonalizedStrategy
-from fmtl_strategies.round.defence import DefenceSettings
+from fmtl_strategies.settings import DefenceSettings
 from server_app.config import RunConfigError, parse_run_config
 
 Attack = Callable[[np.ndarray], np.ndarray]
@@ -50,7 +50,9 @@ def alike(names: str) -> list[ClientProfile]:
 
 
 def new(name: str, defence: str = "none", **constants: Any) -> PersonalizedStrategy:
-    return make_strategy(name, settings(rounds=4, defence=DefenceSettings(name=defence, **constants)), {})  # type: ignore[arg-type]
+    return make_strategy(
+        name, settings(rounds=4, defence=defence, **{f"defence_{key}": value for key, value in constants.items()}), {}
+    )
 
 
 def played(
@@ -87,7 +89,7 @@ def test_a_run_with_one_attacker_of_six_completes_and_names_it(name: str, defenc
 
 @pytest.mark.parametrize(("quorum", "skipped"), [(0.9, True), (0.8, False)])
 def test_who_is_set_aside_does_not_count_for_the_quorum(quorum: float, skipped: bool) -> None:
-    guarded = settings(rounds=4, quorum=quorum, defence=DefenceSettings(name="outlier"))
+    guarded = settings(rounds=4, quorum=quorum, defence="outlier")
     strategy = played(make_strategy("fedavg", guarded, {}), alike(SIX), (1,), updates=poisoned("c", LOUD["x 100"]))
     assert strategy.record.participants == list("abdef")
     assert strategy.record.skipped is skipped
@@ -314,5 +316,5 @@ def test_the_run_config_reaches_the_strategy_and_defends_nothing_by_default() ->
     config, _ = parse_run_config(
         {"defence": "krum", "defence-attackers": 2, "defence-threshold": 4.0, "defence-norm-factor": 2.0}
     )
-    assert config.round_settings("x").defence == DefenceSettings("krum", 2.0, 4.0, 2)
-    assert parse_run_config({})[0].round_settings("x").defence.name == "none"
+    assert config.defence == DefenceSettings(name="krum", norm_factor=2.0, threshold=4.0, attackers=2)
+    assert parse_run_config({})[0].defence.name == "none"

@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from fmtl_strategies.contract.messages import PROCESS_ENDED
 from fmtl_strategies.flower_compat import ErrorCode, NodeInfo, identify_process, set_message_id
 from fmtl_strategies.round import exchange
-from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED, Listener, Patience, send_and_collect
+from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED, Listener, RetryPolicy, send_and_collect
 from fmtl_strategies.round.limits import ReplyLimits
 
 AWAY = Error(ErrorCode.NODE_UNAVAILABLE, "Node Unavailable")
@@ -79,13 +79,13 @@ class Link:
 
 
 def _ask(
-    link: Link, patience: Patience | None = None, on_retry: Callable[[Message, str], None] | None = None
+    link: Link, patience: RetryPolicy | None = None, on_retry: Callable[[Message, str], None] | None = None
 ) -> dict[int, Message]:
     messages = [Message(RecordDict(), node, "train", ttl=30) for node in link.answers]
     first = {f"{node}-0": node for node in link.answers}
     grid: Any = link
     listener = Listener(on_retry=on_retry) if on_retry else None
-    replies = send_and_collect(grid, messages, patience or Patience(10, retries=1, return_seconds=0.5), listener)
+    replies = send_and_collect(grid, messages, patience or RetryPolicy(10, retries=1, return_seconds=0.5), listener)
     assert len({reply.metadata.reply_to_message_id for reply in replies}) == len(replies)
     return {first[reply.metadata.reply_to_message_id]: reply for reply in replies}
 
@@ -108,7 +108,7 @@ def test_the_repetition_has_the_content_kind_and_group_of_the_first_and_the_time
     link = Link({2: [ENDED, _good("two")]})
     message = Message(_good("question"), 2, "train", ttl=30, group_id="7")
     grid: Any = link
-    send_and_collect(grid, [message], Patience(10, retries=1))
+    send_and_collect(grid, [message], RetryPolicy(10, retries=1))
     first, second = link.sent
     assert second.content == first.content
     assert (second.metadata.message_type, second.metadata.group_id) == ("train", "7")
@@ -124,7 +124,7 @@ def test_a_client_that_fails_by_itself_is_not_asked_again() -> None:
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_retries_are_limited_and_the_last_loss_is_the_reply(retries: int) -> None:
     link = Link({1: [ENDED] * 9})
-    assert PROCESS_ENDED in _ask(link, Patience(10, retries=retries))[1].error.reason
+    assert PROCESS_ENDED in _ask(link, RetryPolicy(10, retries=retries))[1].error.reason
     assert len(link.sent) == 1 + retries
 
 
@@ -138,13 +138,13 @@ def test_a_node_that_is_away_is_asked_when_it_is_back() -> None:
             link.present.add(1)
 
     link.answers[2] = [lambda: look() or (_good("slow") if link.looks > 5 else None)]
-    assert _word(_ask(link, Patience(20, retries=1, return_seconds=10))[1]) == "back"
+    assert _word(_ask(link, RetryPolicy(20, retries=1, return_seconds=10))[1]) == "back"
 
 
 def test_a_node_that_stays_away_holds_nobody_up_for_longer_than_the_return_timeout() -> None:
     link = Link({1: [AWAY, _good("never")], 2: [_good("two")]})
     link.present = {2}
-    replies = _ask(link, Patience(60, retries=1, return_seconds=0.3))
+    replies = _ask(link, RetryPolicy(60, retries=1, return_seconds=0.3))
     assert replies[1].error.code == ErrorCode.NODE_UNAVAILABLE
     assert len(link.sent) == 2
     assert link.looks < 20
@@ -153,7 +153,7 @@ def test_a_node_that_stays_away_holds_nobody_up_for_longer_than_the_return_timeo
 def test_a_loss_just_before_the_deadline_is_reported_as_the_loss_it_is() -> None:
     link = Link({1: [AWAY]})
     link.present = {2}
-    assert _ask(link, Patience(0.3, retries=1, return_seconds=60))[1].error.reason == AWAY.reason
+    assert _ask(link, RetryPolicy(0.3, retries=1, return_seconds=60))[1].error.reason == AWAY.reason
 
 
 def test_a_node_that_came_back_before_anybody_missed_it_is_asked_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_a_first_message_that_expires_while_a_loss_is_waited_out_ends_in_that_lo
     monkeypatch.setattr(exchange, "limits_of", lambda grid: limits)
     message = Message(RecordDict(), 1, "train", ttl=0.5)
     grid: Any = link
-    (reply,) = send_and_collect(grid, [message], Patience(3, retries=1, return_seconds=60))
+    (reply,) = send_and_collect(grid, [message], RetryPolicy(3, retries=1, return_seconds=60))
     assert reply.error.code == ErrorCode.NODE_UNAVAILABLE
 
 

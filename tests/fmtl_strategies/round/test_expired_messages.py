@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 
 from fmtl_strategies.flower_compat import identify_process, set_message_id
-from fmtl_strategies.round.exchange import Patience, send_and_collect
+from fmtl_strategies.round.exchange import RetryPolicy, send_and_collect
 
 
 class _Link:
@@ -35,7 +35,7 @@ def _replies(code: int, age: float) -> list[Message]:
     message = Message(RecordDict(), 5, "train", ttl=10)
     message.metadata.created_at = time.time() - age
     link: Any = _Link(code)
-    return send_and_collect(link, [message], Patience(2))
+    return send_and_collect(link, [message], RetryPolicy(2))
 
 
 @pytest.mark.parametrize("code", [3, 4])

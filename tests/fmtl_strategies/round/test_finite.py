@@ -104,7 +104,7 @@ def test_run_ends_as_failed_with_the_reason_and_without_a_checkpoint_of_that_rou
         return Spoils(round_settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(app, "make_strategy", spoiling)
-    config = RunConfig(strategy="fedavg", num_server_rounds=3, upload_format="float32")
+    config = RunConfig.from_flat({"strategy": "fedavg", "num-server-rounds": 3, "upload-format": "float32"})
     with pytest.raises(RunFailedError, match="round 2: strategy fedavg left NaN"):
         app.run(ToyFederation(list(CLIENTS)).grid(), config, {}, tmp_path / "run")
     result = json.loads((tmp_path / "run/result.json").read_text())

@@ -16,7 +16,7 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from fmtl_strategies.flower_compat import Run, identify_process
-from fmtl_strategies.round.exchange import Patience, largest_reply, send_and_collect
+from fmtl_strategies.round.exchange import RetryPolicy, largest_reply, send_and_collect
 from fmtl_strategies.round.limits import ReplyLimits
 
 LARGE = 200_000_000
@@ -74,7 +74,7 @@ def _grid(link: _Link) -> HttpGrid:
 
 def test_a_reply_that_announces_too_much_is_not_read() -> None:
     link = _Link(LARGE, b"")
-    (reply,) = send_and_collect(_grid(link), [Message(RecordDict(), 5, "train")], Patience(5))
+    (reply,) = send_and_collect(_grid(link), [Message(RecordDict(), 5, "train")], RetryPolicy(5))
     assert link.read == []
     assert reply.has_error()
     assert reply.metadata.reply_to_message_id == link.question
@@ -86,7 +86,7 @@ def test_many_pieces_count_together() -> None:
     # Each of the two pieces would be allowed alone.
     piece = PullObjectResponse(object_found=True, object_available=True, object_content=b"x").SerializeToString()
     link = _Link(largest_reply(None) * 2 // 3, piece)
-    (reply,) = send_and_collect(_grid(link), [Message(RecordDict(), 5, "train")], Patience(5))
+    (reply,) = send_and_collect(_grid(link), [Message(RecordDict(), 5, "train")], RetryPolicy(5))
     assert len(link.read) <= 1
     assert "refused before it was taken" in reply.error.reason
 
@@ -95,14 +95,14 @@ def test_a_reply_within_the_limit_is_read() -> None:
     link = _Link(10, PullObjectResponse(object_found=True, object_available=True).SerializeToString())
     # The pieces hold nothing that Flower could use, but they were taken.
     with pytest.raises(Exception, match=".*"):
-        send_and_collect(_grid(link), [Message(RecordDict(), 5, "train")], Patience(5))
+        send_and_collect(_grid(link), [Message(RecordDict(), 5, "train")], RetryPolicy(5))
     assert link.read
 
 
 def test_content_that_never_comes_is_waited_for_until_the_deadline_only() -> None:
     missing = PullObjectResponse(object_found=True, object_available=False).SerializeToString()
     link, started = _Link(len(missing), missing), time.monotonic()
-    (reply,) = send_and_collect(_grid(link), [Message(RecordDict(), 5, "train")], Patience(1.5))
+    (reply,) = send_and_collect(_grid(link), [Message(RecordDict(), 5, "train")], RetryPolicy(1.5))
     assert 1.5 <= time.monotonic() - started < 15
     assert len(link.read) > 1
     assert reply.error.reason == "the reply was announced, but its content did not come before the deadline"
