@@ -196,14 +196,14 @@ def _format(group: str, instruction: Instruction) -> NumberFormat:
 
 
 def settings(rounds: int = 2, **changes: Any) -> RunConfig:
-    """Return settings of toy rounds: updates travel as float32, so that sums can be compared exactly.
+    """Return settings of toy rounds: no client is asked twice, and updates travel as float32, so that sums are exact.
 
     Args:
         rounds: number of rounds.
         changes: further values by run-config key, with underscores in the place of hyphens.
     """
     values = {key.replace("_", "-"): value for key, value in changes.items()}
-    return RunConfig.from_flat({"num-server-rounds": rounds, "upload-format": "float32", **values})
+    return RunConfig.from_flat({"num-server-rounds": rounds, "upload-format": "float32", "retries": 0, **values})
 
 
 def report_with(body: Any, **changes: Any) -> Any:

@@ -82,7 +82,7 @@ def _planned(config: Mapping[str, Any], folder: Path, clients: int | None) -> _P
     parsed, parameters = parse_run_config(settings)
     entries = load_scenario(parsed.scenario).clients
     count = len(entries) if clients is None else clients
-    for key, value in (("clients", count), ("min-clients", parsed.min_clients)):
+    for key, value in (("clients", count), ("min-clients", parsed.waiting.min_clients)):
         if value > len(entries):
             raise EngineError(f"{key} = {value}: scenario {parsed.scenario} has {len(entries)} clients only.")
     check_settings(settings, entries[:count])

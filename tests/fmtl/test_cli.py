@@ -125,21 +125,21 @@ def test_scenarios_lists_names_and_clients(fmtl: Call) -> None:
 def test_strategies_lists_names(fmtl: Call) -> None:
     code, output, _ = fmtl("strategies")
     assert code == 0
-    assert all(f"\n{name} " in output for name in strategy_names())
+    assert all(f"{name} " in output for name in strategy_names())
 
 
 def test_settings_lists_general_keys_those_of_a_strategy_or_one(fmtl: Call) -> None:
     code, output, _ = fmtl("settings")
     assert code == 0
-    assert all(f"\n{key} " in output for key in RunConfig().flat())
+    assert all(f"{key} " in output for key in RunConfig().flat())
     code, output, _ = fmtl("settings", "fedavg")
     assert code == 0
-    assert "\nfedavg.decoder-scope " in output
+    assert "fedavg.decoder-scope " in output
     assert "same-task" in output
     assert "no parameters" in fmtl("settings", "local")[1]
     for key in ("fedavg.weighting", "round-timeout"):
         output = fmtl("settings", key)[1]
-        assert f"\n{key} " in output
+        assert f"{key} " in output
         assert "decoder-scope" not in output
 
 

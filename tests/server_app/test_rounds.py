@@ -263,7 +263,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     ("values", "said"),
     [
         ({"stratgy": "fedavg"}, "'stratgy'; did you mean 'strategy'"),
-        ({"strategy": "fedfoo"}, "unknown strategy 'fedfoo'; did you mean fedprox?"),
+        ({"strategy": "fedavgg"}, "unknown strategy 'fedavgg'; did you mean fedavg?"),
         ({"num-server-rounds": 0}, "'num-server-rounds' = 0"),
         ({"quorum": 2.0}, "'quorum' = 2.0"),
         ({"upload-format": "int4"}, "'upload-format' = 'int4'"),
@@ -274,4 +274,4 @@ def test_wrong_run_config_names_key_value_and_what_is_known(values: dict[str, An
     with pytest.raises(ValueError, match="run-config|strategy") as caught:
         parse_run_config(values)
     assert said in str(caught.value)
-    assert isinstance(caught.value, RunConfigError) or "fedfoo" in str(caught.value)
+    assert isinstance(caught.value, RunConfigError) or "fedavgg" in str(caught.value)
