@@ -16,14 +16,14 @@ def make_coordinator_keys(
     host: Annotated[list[str], typer.Option(help="DNS name or IP address by which sites reach it; may be repeated.")],
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port it will listen on.")] = 8000,
 ) -> None:
-    """Make a coordinator: its folder with settings, an authority of its own, and a server certificate."""
+    """Make a coordinator: its folder with settings, a CA of its own, and a server certificate."""
     from fmtl.network.certificates import read_facts
     from fmtl.network.coordinator_folder import make_coordinator
 
     made = make_coordinator(folder, tuple(host), port)
     facts = read_facts(made.certificates.server)
     typer.echo(f"Made {made.path}; the server certificate is for {', '.join(facts.names)} until {facts.ends:%Y-%m-%d}.")
-    typer.echo(f"Give every site {made.certificates.authority} and this machine's address with port {port}.")
+    typer.echo(f"Give every site {made.certificates.ca} and this machine's address with port {port}.")
     typer.echo(f"For every site that sends you its public key: fmtl server allow {folder} NAME.pub")
     typer.echo(f"Then: fmtl server start {folder}")
 
@@ -54,8 +54,7 @@ def renew_server_certificate(
     make_server_certificate(place.certificates, settings.hosts)
     facts = read_facts(place.certificates.server)
     typer.echo(f"The new certificate is for {', '.join(facts.names)} until {facts.ends:%Y-%m-%d}.")
-    typer.echo("A coordinator that runs takes it within seconds, and runs go on; one in a container, when that is")
-    typer.echo("started again (deploy/README.md).")
+    typer.echo("A running coordinator reloads it within seconds, and runs go on; restart the container if you use one.")
 
 
 @command.command("show")
@@ -77,6 +76,6 @@ def show_key(
     else:
         facts = read_facts(file)
         state = facts.problem(datetime.now(UTC)) or "is valid now"
-        typer.echo(f"certificate for {', '.join(facts.names) or 'signing servers (an authority)'}; {state}")
+        typer.echo(f"certificate for {', '.join(facts.names) or 'signing servers (a CA)'}; {state}")
         typer.echo(f"from {facts.begins:%Y-%m-%d %H:%M} to {facts.ends:%Y-%m-%d %H:%M} UTC")
         typer.echo(f"fingerprint SHA256 {facts.fingerprint}")

@@ -30,7 +30,7 @@ def command(
     """
     from fmtl.commands.compare import command as compare
     from fmtl.errors import RunInterruptedError
-    from fmtl.network.rehearsing import Plan, rehearse
+    from fmtl.network.rehearsal import Plan, rehearse
     from fmtl.settings import parse_setting
 
     values = dict(parse_setting(text) for text in settings or [])

@@ -45,7 +45,7 @@ def allow(
 def revoke(
     folder: Folder, name: Annotated[str, typer.Argument(metavar="NAME", help="The site.", show_default=False)]
 ) -> None:
-    """Shut a site out. A running coordinator does so within seconds; it comes back with a new key only."""
+    """Revoke a site. A running coordinator does so within seconds; it needs a new key to rejoin."""
     from fmtl.network.coordinator_folder import revoke_site
 
     typer.echo(f"Site {name} may no longer take part; its key is kept as {revoke_site(folder, name)}.")
@@ -82,7 +82,7 @@ def run(
 
     Exits with 0 when the run has completed, 1 when it failed, 2 for a wrong setting.
     """
-    from fmtl.network.launching import new_run
+    from fmtl.network.runs import new_run
     from fmtl.settings import parse_setting, read_config_file
 
     flags = {"strategy": strategy, "num-server-rounds": rounds, "seed": seed}
@@ -98,7 +98,7 @@ def resume(
     name: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.", show_default=False)],
 ) -> None:
     """Go on with a run that failed or was stopped, from its newest checkpoint."""
-    from fmtl.network.launching import resumed_run
+    from fmtl.network.runs import resumed_run
 
     _launch(*resumed_run(folder, name))
 
@@ -110,7 +110,7 @@ def watch(
 ) -> None:
     """Show what a run has done and does, until it ends; Ctrl-C leaves it running."""
     from fmtl.network.coordinator_folder import CoordinatorFolder
-    from fmtl.network.launching import run_id_of
+    from fmtl.network.runs import run_id_of
 
     place = CoordinatorFolder(folder.expanduser().absolute())
     _follow(place, run_id_of(place, name), place.runs / name)
@@ -123,8 +123,7 @@ def stop(
 ) -> None:
     """Stop a run; `fmtl server resume` goes on with it."""
     from fmtl.network.coordinator_folder import CoordinatorFolder
-    from fmtl.network.launching import run_id_of
-    from fmtl.network.runs import stop_run
+    from fmtl.network.runs import run_id_of, stop_run
 
     place = CoordinatorFolder(folder.expanduser().absolute())
     stop_run(place, run_id_of(place, name))

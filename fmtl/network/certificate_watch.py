@@ -30,7 +30,7 @@ class CertificateWatch:
     """Looks at the certificates' files again and again.
 
     Args:
-        files: the certificates, as the link has just read them.
+        files: the certificates, as the SuperLink has just read them.
         show: prints one line.
         now: the time of day, UTC.
     """
@@ -47,7 +47,7 @@ class CertificateWatch:
         self._expired = False
 
     def renewed(self) -> bool:
-        """Whether there are new certificates, complete and valid, that the link does not use yet; says so once."""
+        """Whether there are new certificates, complete and valid, that the SuperLink does not use yet; says so once."""
         stamp, before = self._stamp(), self._seen
         self._seen = stamp
         if stamp in (self._used, ()) or stamp != before:  # a change is taken once it has stood between two looks
@@ -59,7 +59,7 @@ class CertificateWatch:
             self._show(f"Error: the new certificate is not used: {error}")
             return False
         self._facts, self._expired = self._read_facts(), False
-        self._show(f"The certificate {self._files.server} is new; the link starts again with it, runs go on.")
+        self._show(f"The certificate {self._files.server} is new; the SuperLink starts again with it, runs go on.")
         return True
 
     def warn(self) -> None:
@@ -68,7 +68,7 @@ class CertificateWatch:
         due = now - self._warned >= WARN_EVERY
         for sentence in not_valid(self._files, self._facts, now):
             if due or not self._expired:
-                self._show(f"Error: sites cannot connect: {sentence} It is used as soon as it is there.")
+                self._show(f"Error: sites cannot connect: {sentence} A renewed certificate is picked up automatically.")
                 self._warned, self._expired = now, True
             return
         warnings = ending_soon(self._files, self._facts, now) if due else []
@@ -78,12 +78,12 @@ class CertificateWatch:
 
     def _read_facts(self) -> dict[Path, CertificateFacts]:
         """Read once what the used certificates say: time passes, they do not change."""
-        return {path: read_facts(path) for path in (self._files.authority, self._files.server)}
+        return {path: read_facts(path) for path in (self._files.ca, self._files.server)}
 
     def _stamp(self) -> _Stamp:
         """Return what changes whenever one of the files does; empty where one is missing."""
         found = []
-        for path in (self._files.authority, self._files.server, self._files.server_key):
+        for path in (self._files.ca, self._files.server, self._files.server_key):
             try:
                 status = path.stat()
             except FileNotFoundError:

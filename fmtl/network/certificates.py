@@ -1,6 +1,6 @@
-"""The coordinator's certificates: an authority of its own and a server certificate with the right names.
+"""The coordinator's certificates: a CA of its own and a server certificate with the right names.
 
-Sites need the authority's certificate only, which is public. The authority signs nothing but this server, so whoever
+Sites need the CA certificate only, which is public. The CA signs nothing but this server, so whoever
 holds ``ca.crt`` trusts this one coordinator.
 """
 
@@ -32,35 +32,25 @@ _CLOCK_SKEW = timedelta(hours=1)
 """Certificates begin so much before they are made, for sites whose clocks are behind."""
 
 
-@dataclass(frozen=True)
 class CertificateFiles:
     """Where a coordinator's certificates lie.
 
+    Args:
+        folder: of all of them.
+
     Attributes:
-        folder: holds ``ca.key``, ``ca.crt``, ``server.key`` and ``server.crt``.
+        ca_key: the CA's private key; needed to renew the server certificate only, so it may be kept elsewhere.
+        ca: the CA certificate, which every site gets.
+        server_key: the server's private key.
+        server: the server's certificate.
     """
 
-    folder: Path
-
-    @property
-    def authority_key(self) -> Path:
-        """The authority's private key; needed to renew the server certificate only, so it may be kept elsewhere."""
-        return self.folder / "ca.key"
-
-    @property
-    def authority(self) -> Path:
-        """The authority's certificate, which every site gets."""
-        return self.folder / "ca.crt"
-
-    @property
-    def server_key(self) -> Path:
-        """The server's private key."""
-        return self.folder / "server.key"
-
-    @property
-    def server(self) -> Path:
-        """The server's certificate."""
-        return self.folder / "server.crt"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca_key = folder / "ca.key"
+        self.ca = folder / "ca.crt"
+        self.server_key = folder / "server.key"
+        self.server = folder / "server.crt"
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ class CertificateFacts:
     """What a certificate says.
 
     Attributes:
-        names: DNS names and addresses it is for; empty for an authority.
+        names: DNS names and addresses it is for; empty for a CA.
         begins, ends: between which times it is valid, UTC.
         fingerprint: SHA-256 of it, as hexadecimal digits in pairs.
     """
@@ -87,21 +77,21 @@ class CertificateFacts:
         return None
 
 
-def make_authority(files: CertificateFiles, organisation: str, days: int = AUTHORITY_DAYS) -> None:
-    """Write a new authority: a P-384 key and a self-signed certificate.
+def make_ca(files: CertificateFiles, organisation: str, days: int = AUTHORITY_DAYS) -> None:
+    """Write a new CA: a P-384 key and a self-signed certificate.
 
     Args:
-        files: where to write; an existing authority is never replaced, for all sites would have to be told.
+        files: where to write; an existing CA is never replaced, for all sites would have to be told.
         organisation: shown in the certificate.
         days: how long it is valid.
 
     Raises:
         NetworkSetupError: there is one already.
     """
-    for path in (files.authority_key, files.authority):
+    for path in (files.ca_key, files.ca):
         if path.exists():
             raise NetworkSetupError(
-                f"{path} exists already. A new authority would shut out every site that trusts the old one; "
+                f"{path} exists already. A new CA would shut out every site that trusts the old one; "
                 f"to renew the server certificate only, use `fmtl keys renew`."
             )
     key = ec.generate_private_key(ec.SECP384R1())
@@ -121,8 +111,8 @@ def make_authority(files: CertificateFiles, organisation: str, days: int = AUTHO
         .sign(key, hashes.SHA384())
     )
     files.folder.mkdir(parents=True, exist_ok=True)
-    write_private(files.authority_key, _private_pem(key))
-    write_public(files.authority, certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(files.ca_key, _private_pem(key))
+    write_public(files.ca, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def require_hosts(hosts: Sequence[str]) -> None:
@@ -141,38 +131,38 @@ def require_hosts(hosts: Sequence[str]) -> None:
 
 
 def make_server_certificate(files: CertificateFiles, hosts: Sequence[str], days: float = SERVER_DAYS) -> None:
-    """Write a new server key and certificate, signed by the authority; an older one is replaced.
+    """Write a new server key and certificate, signed by the CA; an older one is replaced.
 
     Args:
-        files: where the authority is and the server's go.
+        files: where the CA is and the server's go.
         hosts: DNS names and IP addresses by which sites reach the coordinator; this machine's own (``localhost``,
             127.0.0.1, ::1) are added, for the coordinator talks to itself.
-        days: how long it is valid, at most as long as the authority.
+        days: how long it is valid, at most as long as the CA.
 
     Raises:
-        NetworkSetupError: no authority, no host, or a host that is neither a name nor an address.
+        NetworkSetupError: no CA, no host, or a host that is neither a name nor an address.
     """
     require_hosts(hosts)
-    authority_key = _read_key(files.authority_key)
-    authority = read_certificate(files.authority)
+    ca_key = _read_key(files.ca_key)
+    ca = read_certificate(files.ca)
     key = ec.generate_private_key(ec.SECP384R1())
     now = datetime.now(UTC)
-    ends = min(now + timedelta(days=days), authority.not_valid_after_utc)
+    ends = min(now + timedelta(days=days), ca.not_valid_after_utc)
     names = [_general_name(host) for host in dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1"])]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])]))
-        .issuer_name(authority.subject)
+        .issuer_name(ca.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(max(now - _CLOCK_SKEW, authority.not_valid_before_utc))
+        .not_valid_before(max(now - _CLOCK_SKEW, ca.not_valid_before_utc))
         .not_valid_after(ends)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
-        .sign(authority_key, hashes.SHA384())
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA384())
     )
     write_private(files.server_key, _private_pem(key))
     write_public(files.server, certificate.public_bytes(serialization.Encoding.PEM))
@@ -208,18 +198,18 @@ def require_usable(files: CertificateFiles, now: datetime | None = None) -> list
 
     Raises:
         NetworkSetupError: a file is missing or unreadable, a certificate is not valid now, was not signed by the
-            authority, or does not belong to the key.
+            CA, or does not belong to the key.
     """
     time = now or datetime.now(UTC)
-    facts = {path: read_facts(path) for path in (files.authority, files.server)}
+    facts = {path: read_facts(path) for path in (files.ca, files.server)}
     for sentence in not_valid(files, facts, time):
         raise NetworkSetupError(sentence)
-    server, authority = read_certificate(files.server), read_certificate(files.authority)
+    server, ca = read_certificate(files.server), read_certificate(files.ca)
     try:
-        server.verify_directly_issued_by(authority)
+        server.verify_directly_issued_by(ca)
     except (InvalidSignature, ValueError, TypeError) as error:
         raise NetworkSetupError(
-            f"{files.server} was not signed by {files.authority}. Put the matching files together, or make a new "
+            f"{files.server} was not signed by {files.ca}. Put the matching files together, or make a new "
             f"server certificate: `fmtl keys renew {files.folder.parent}`."
         ) from error
     if _read_key(files.server_key).public_key() != server.public_key():

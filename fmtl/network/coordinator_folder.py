@@ -1,10 +1,10 @@
-"""A coordinator's folder: its settings, certificates, the keys of its sites, and what the link has to remember.
+"""A coordinator's folder: its settings, certificates, the keys of its sites, and what the SuperLink has to remember.
 
 coordinator.yaml        where it listens and by which names sites reach it
 certificates/           ca.key, ca.crt (for the sites), server.key, server.crt
 sites/NAME.pub          one public key for every site that may take part; removing the file shuts the site out
 sites.json              which node number belongs to which site, written by the coordinator
-link.db                 the link's memory: registered keys, messages under way
+link.db                 the SuperLink's memory: registered keys, messages under way
 flower/                 Flower's own files
 logs/
 runs/                   run folders
@@ -13,7 +13,6 @@ runs/                   run folders
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from fmtl_datasets.scenarios.scenario_file import ScenarioError, ScenarioText, c
 from fmtl_datasets.scenarios.share import StrictModel
 from pydantic import Field, ValidationError
 
-from fmtl.network.certificates import CertificateFiles, make_authority, make_server_certificate, require_hosts
+from fmtl.network.certificates import CertificateFiles, make_ca, make_server_certificate, require_hosts
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.flower_programs import Endpoint
 from fmtl.network.private_files import write_public
@@ -45,56 +44,35 @@ class CoordinatorSettings(StrictModel):
     hosts: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
 class CoordinatorFolder:
-    """Where a coordinator keeps everything; paths only, nothing is read or made."""
+    """Where a coordinator keeps everything; nothing is read or made here.
 
-    path: Path
+    Args:
+        path: the folder; made absolute.
 
-    @property
-    def settings_file(self) -> Path:
-        """The settings."""
-        return self.path / FILE_NAME
+    Attributes:
+        settings_file: the settings.
+        certificates: CA certificate and server certificate.
+        sites: public keys of the sites, one file each.
+        node_names: JSON object: node number to site.
+        database: the SuperLink's memory.
+        home: Flower's own files.
+        logs: of the programs.
+        runs: run folders.
+        lock: held while the coordinator runs.
+    """
 
-    @property
-    def certificates(self) -> CertificateFiles:
-        """Its authority and server certificate."""
-        return CertificateFiles(self.path / "certificates")
-
-    @property
-    def sites(self) -> Path:
-        """Public keys of the sites, one file each."""
-        return self.path / "sites"
-
-    @property
-    def node_names(self) -> Path:
-        """JSON object: node number to site."""
-        return self.path / "sites.json"
-
-    @property
-    def database(self) -> Path:
-        """The link's memory."""
-        return self.path / "link.db"
-
-    @property
-    def home(self) -> Path:
-        """Flower's own files."""
-        return self.path / "flower"
-
-    @property
-    def logs(self) -> Path:
-        """Logs of the programs."""
-        return self.path / "logs"
-
-    @property
-    def runs(self) -> Path:
-        """Run folders."""
-        return self.path / "runs"
-
-    @property
-    def lock(self) -> Path:
-        """Held while the coordinator runs."""
-        return self.path / "lock"
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self.settings_file = self.path / FILE_NAME
+        self.certificates = CertificateFiles(self.path / "certificates")
+        self.sites = self.path / "sites"
+        self.node_names = self.path / "sites.json"
+        self.database = self.path / "link.db"
+        self.home = self.path / "flower"
+        self.logs = self.path / "logs"
+        self.runs = self.path / "runs"
+        self.lock = self.path / "lock"
 
     def key_files(self) -> list[Path]:
         """Return the files that are to hold public keys of sites, sorted.
@@ -146,7 +124,7 @@ def make_coordinator(path: Path, hosts: tuple[str, ...], port: int = DEFAULT_POR
     Raises:
         NetworkSetupError: there is a coordinator already, a host or the port is impossible; nothing is written then.
     """
-    folder = CoordinatorFolder(path.absolute())
+    folder = CoordinatorFolder(path)
     _require_new(folder)
     require_hosts(hosts)
     try:
@@ -155,7 +133,7 @@ def make_coordinator(path: Path, hosts: tuple[str, ...], port: int = DEFAULT_POR
         raise NetworkSetupError("\n".join(map(_finding, error.errors()))) from error
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.path.chmod(0o700)
-    make_authority(folder.certificates, organisation="fmtl coordinator")
+    make_ca(folder.certificates, organisation="fmtl coordinator")
     make_server_certificate(folder.certificates, settings.hosts)
     folder.sites.mkdir(exist_ok=True)
     write_public(folder.settings_file, _as_yaml(settings).encode())
@@ -165,10 +143,10 @@ def make_coordinator(path: Path, hosts: tuple[str, ...], port: int = DEFAULT_POR
 def _require_new(folder: CoordinatorFolder) -> None:
     if folder.settings_file.exists():
         raise NetworkSetupError(f"{folder.settings_file} exists already; choose another folder, or edit that file.")
-    for made in (folder.certificates.authority_key, folder.certificates.authority):
+    for made in (folder.certificates.ca_key, folder.certificates.ca):
         if made.exists():
             raise NetworkSetupError(
-                f"{made} exists already, but {folder.settings_file} does not. Where sites use this authority, put that "
+                f"{made} exists already, but {folder.settings_file} does not. Where sites use this CA, put that "
                 f"file back; otherwise remove {folder.certificates.folder} and give the command again."
             )
 
@@ -229,7 +207,7 @@ def allow_site(path: Path, key: Path) -> tuple[str, str]:
     Raises:
         NetworkSetupError: no coordinator, no such key, an impossible name, or another key of that name.
     """
-    folder = CoordinatorFolder(path.expanduser().absolute())
+    folder = CoordinatorFolder(path)
     read_settings(folder)
     fingerprint = require_public_key(key)
     name = require_site_name(key)
@@ -257,7 +235,7 @@ def revoke_site(path: Path, name: str) -> Path:
     Raises:
         NetworkSetupError: no such site.
     """
-    folder = CoordinatorFolder(path.expanduser().absolute())
+    folder = CoordinatorFolder(path)
     read_settings(folder)
     # By their names only: another site's key that cannot be read must not keep this one in.
     keys = {key.stem: key for key in folder.key_files() if SITE_NAME.fullmatch(key.stem)}

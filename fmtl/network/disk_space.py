@@ -51,8 +51,8 @@ class DiskWatch:
         if not self._short and free < LEAST_BYTES:
             self._short = True
             self._show(
-                f"Error: only {_mebibytes(free)} are free on the disk of {self._folder}. Once it is full, replies of "
-                f"sites are lost and runs fail. Free some space; what has failed then: `fmtl server resume`."
+                f"Error: only {_mebibytes(free)} are free on the disk of {self._folder}. A full disk loses replies and "
+                f"fails runs. Free space, then `fmtl server resume`."
             )
         elif self._short and free >= SPACE_NEEDED:
             self._short = False

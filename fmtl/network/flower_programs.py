@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import ssl
+import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fmtl.network.certificates import CertificateFiles
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.link import OPENING_VARIABLES
+from fmtl.network.superlink import OPENING_VARIABLES
 from fmtl_strategies.contract.paths import STRATEGY_PATH, strategy_folder
+
+if TYPE_CHECKING:
+    from fmtl.network.coordinator_folder import CoordinatorFolder
 
 FIRST_VERSION, FIRST_UNSUPPORTED = (1, 41), (1, 43)
 """Versions of Flower these flags were run with: from 1.41 to before 1.43, which removes gRPC and its flags."""
@@ -29,6 +38,9 @@ _ENVIRONMENT = {
 
 CONNECTION = "coordinator"
 """Name of the connection that `flwr` commands of the coordinator use."""
+
+COMMAND_SECONDS = 120.0
+"""Seconds a `flwr` command may take."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +59,6 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True)
-class NodeSettings:
-    """How a site's node is started.
-
-    Attributes:
-        coordinator: where the coordinator listens.
-        authority: its authority's certificate.
-        key: the site's private key.
-        port: port of the node's own interface on 127.0.0.1, used by what it starts on this machine only.
-        config: node config by key; never leaves the site.
-    """
-
-    coordinator: Endpoint
-    authority: Path
-    key: Path
-    port: int
-    config: Mapping[str, str]
-
-
 def require_supported_flower() -> None:
     """Refuse a version of Flower whose flags are not known here.
 
@@ -82,20 +75,20 @@ def require_supported_flower() -> None:
         )
 
 
-def link_command(listen: Endpoint, certificates: CertificateFiles, database: Path) -> list[str]:
-    """Return the command of the link: TLS, known keys only, a database that survives it, apps in other processes.
+def superlink_command(listen: Endpoint, certificates: CertificateFiles, database: Path) -> list[str]:
+    """Return the command of the SuperLink: TLS, known keys only, a database that survives it, apps in other processes.
 
-    It runs behind a door that lets other machines use the sites' interface only (`fmtl.network.link`).
+    It runs behind an access filter that lets other machines use the sites' interface only (`fmtl.network.superlink`).
     """
     return [
-        *(sys.executable, "-P", "-m", "fmtl.network.link"),
+        *(sys.executable, "-P", "-m", "fmtl.network.superlink"),
         find_program("flower-superlink"),
         "--host",
         listen.host,
         "--port",
         str(listen.port),
         "--ssl-ca-certfile",
-        str(certificates.authority),
+        str(certificates.ca),
         "--ssl-certfile",
         str(certificates.server),
         "--ssl-keyfile",
@@ -109,30 +102,40 @@ def link_command(listen: Endpoint, certificates: CertificateFiles, database: Pat
     ]
 
 
-def app_runner_command(link: Endpoint, authority: Path) -> list[str]:
-    """Return the command that runs server apps beside the link, so that a restarted link keeps its run."""
+def superexec_command(superlink: Endpoint, ca_certificate: Path) -> list[str]:
+    """Return the command that runs server apps beside the SuperLink, so that a restarted SuperLink keeps its run."""
     program = find_program("flower-superexec")
-    return [program, "--runtime-api-address", str(link), "--root-certificates", str(authority)]
+    return [program, "--runtime-api-address", str(superlink), "--root-certificates", str(ca_certificate)]
 
 
-def node_command(settings: NodeSettings) -> list[str]:
-    """Return the command of a site's node."""
+def supernode_command(
+    coordinator: Endpoint, ca_certificate: Path, key: Path, *, port: int, config: Mapping[str, str]
+) -> list[str]:
+    """Return the command of a site's SuperNode.
+
+    Args:
+        coordinator: where the coordinator listens.
+        ca_certificate: of the coordinator's CA.
+        key: the site's private key.
+        port: port of the SuperNode's own interface on 127.0.0.1, used by what it starts on this machine only.
+        config: node config by key; never leaves the site.
+    """
     return [
         find_program("flower-supernode"),
         "--superlink",
-        str(settings.coordinator),
+        str(coordinator),
         "--root-certificates",
-        str(settings.authority),
+        str(ca_certificate),
         "--auth-supernode-private-key",
-        str(settings.key),
+        str(key),
         "--host",
         "127.0.0.1",
         "--port",
-        str(settings.port),
+        str(port),
         "--isolation",
         "subprocess",
         "--node-config",
-        " ".join(f'{key}="{_quotable(key, value)}"' for key, value in settings.config.items()),
+        " ".join(f'{name}="{_quotable(name, value)}"' for name, value in config.items()),
     ]
 
 
@@ -183,12 +186,12 @@ def _program_folders() -> list[Path]:
     return list(dict.fromkeys(folder.absolute() for folder in folders))
 
 
-def write_connection(home: Path, link: Endpoint, authority: Path) -> None:
-    """Point the `flwr` commands that use this home to a link."""
+def write_connection(home: Path, superlink: Endpoint, ca_certificate: Path) -> None:
+    """Point the `flwr` commands that use this home to a SuperLink."""
     home.mkdir(parents=True, exist_ok=True)
     home.joinpath("config.toml").write_text(
-        f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\naddress = "{link}"\n'
-        f'root-certificates = "{authority.absolute()}"\n',
+        f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\naddress = "{superlink}"\n'
+        f'root-certificates = "{ca_certificate.absolute()}"\n',
         encoding="utf-8",
     )
 
@@ -219,3 +222,51 @@ def _quotable(key: str, value: str) -> str:
     if '"' in value or "\\" in value or "\n" in value:
         raise NetworkSetupError(f"{key} = {value!r}: quotation marks, backslashes and line breaks cannot be used here.")
     return value
+
+
+def flower(
+    folder: CoordinatorFolder, env: dict[str, str], *arguments: str, options: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run a `flwr` command against the coordinator's SuperLink and return what it answers.
+
+    Args:
+        folder: the coordinator's folder.
+        env: environment of the command.
+        arguments: the command and its arguments, as in `supernode`, `list`.
+        options: options that come after the name of the connection.
+
+    Raises:
+        NetworkSetupError: it failed, with its reason, or did not end in time.
+    """
+    full = [find_program("flwr"), *arguments, CONNECTION, *options, "--format", "json"]
+    named = f"`flwr {' '.join(arguments[:2])}`"
+    try:
+        done = subprocess.run(
+            full, env=env, cwd=folder.path, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NetworkSetupError(
+            f"{named} had not ended after {COMMAND_SECONDS:.0f} seconds: is the machine overloaded, or its disk full? "
+            f"Look at the end of {folder.logs / 'link.log'}."
+        ) from error
+    start = done.stdout.find("{")
+    try:
+        answer = json.loads(done.stdout[start:]) if start >= 0 else {}
+    except json.JSONDecodeError:
+        answer = {}
+    if not answer.get("success"):
+        reason = answer.get("error-message") or (done.stdout + done.stderr).strip()[-1000:] or "it gave no reason"
+        raise NetworkSetupError(f"Flower refused {named}: {reason}")
+    found: dict[str, Any] = answer
+    return found
+
+
+def answers(superlink: Endpoint, ca_certificate: Path) -> bool:
+    """Whether a SuperLink answers there with a certificate signed by the CA."""
+    context = ssl.create_default_context(cafile=str(ca_certificate))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    try:
+        with opener.open(f"https://{superlink}/health", timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,11 +1,11 @@
-"""Runs of a coordinator: started through its link, followed in its run folders."""
+"""Runs of a coordinator: put together, started through its SuperLink, followed in its run folders."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,17 @@ from fmtl.network.app_folder import app_folder
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings
 from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.flower_programs import service_environment
-from fmtl.network.link_commands import answers, flower
-from fmtl.settings import as_toml
+from fmtl.network.flower_programs import answers, flower, service_environment
+from fmtl.settings import RunConfig, as_toml, default_settings, merge, merge_all
 from fmtl_strategies.contract.files import write_json
+
+SCENARIO = "sites"
+"""What a run's result calls its scenario: every site has its own file, and the coordinator sees none of them."""
 
 _LOOK_SECONDS = 1.0
 
 SILENT_SECONDS = 120.0
-"""Seconds for which the link may be away while a run is followed: started again after a death or a new certificate."""
+"""Seconds for which the SuperLink may be away while a run is followed: it restarts after a crash or a renewal."""
 
 
 class RunEndedBadlyError(RuntimeError):
@@ -43,7 +45,7 @@ def submit(folder: CoordinatorFolder, values: Mapping[str, Any], run_folder: Pat
         NetworkSetupError: the coordinator does not run, its disk is nearly full, or Flower refused the run.
     """
     env = service_environment(folder.home, os.environ)
-    if not answers(local_endpoint(read_settings(folder)), folder.certificates.authority):
+    if not answers(local_endpoint(read_settings(folder)), folder.certificates.ca):
         raise NetworkSetupError(f"the coordinator of {folder.path} does not run; start it: `fmtl server start`.")
     for place in (folder.path, run_folder):
         require_space(place)
@@ -70,7 +72,7 @@ def follow(folder: CoordinatorFolder, run_id: str, run_folder: Path, show: Calla
 
     Raises:
         RunEndedBadlyError: the run failed or was stopped; says why.
-        NetworkSetupError: the link has been away for too long, and the run may go on; or its disk is full.
+        NetworkSetupError: the SuperLink has been away for too long, and the run may go on; or its disk is full.
     """
     env = service_environment(folder.home, os.environ)
     lines = RunLines(run_folder)
@@ -86,8 +88,8 @@ def follow(folder: CoordinatorFolder, run_id: str, run_folder: Path, show: Calla
                     break
             elif time.monotonic() - heard > SILENT_SECONDS:
                 raise NetworkSetupError(
-                    f"the link has not answered for {SILENT_SECONDS:.0f} seconds; the run may go on when it is back. "
-                    f"Look at the coordinator's own output, then: `fmtl server watch`."
+                    f"the SuperLink has not answered for {SILENT_SECONDS:.0f} seconds; the run may go on when it is "
+                    f"back. Look at the coordinator's own output, then: `fmtl server watch`."
                 )
         if (run_folder / "result.json").is_file():
             next_status = min(next_status, time.monotonic() + 2 * _LOOK_SECONDS)
@@ -100,19 +102,19 @@ def status(folder: CoordinatorFolder, env: dict[str, str], run_id: str) -> tuple
     """Return Flower's state of a run and the details of its end."""
     runs = flower(folder, env, "list", options=("--run-id", run_id))["runs"]
     if not runs:
-        raise NetworkSetupError(f"the link knows no run {run_id}; was its database {folder.database} removed?")
+        raise NetworkSetupError(f"the SuperLink knows no run {run_id}; was its database {folder.database} removed?")
     return str(runs[0]["status"]), str(runs[0].get("status-details", ""))
 
 
 def _status_or_silence(folder: CoordinatorFolder, env: dict[str, str], run_id: str) -> tuple[str, str] | None:
-    """Return what `status` does, or None where the link does not answer."""
-    link, authority = local_endpoint(read_settings(folder)), folder.certificates.authority
-    if not answers(link, authority):
+    """Return what `status` does, or None where the SuperLink does not answer."""
+    superlink, ca = local_endpoint(read_settings(folder)), folder.certificates.ca
+    if not answers(superlink, ca):
         return None
     try:
         return status(folder, env, run_id)
     except NetworkSetupError:
-        if answers(link, authority):
+        if answers(superlink, ca):
             # Flower only says that something is wrong inside.
             require_space(folder.path)
             raise
@@ -133,3 +135,106 @@ def _judged(run_folder: Path, state: str, details: str) -> dict[str, Any]:
 def stop_run(folder: CoordinatorFolder, run_id: str) -> None:
     """Stop a run; what its last checkpoint holds is kept."""
     flower(folder, service_environment(folder.home, os.environ), "stop", run_id)
+
+
+def new_run(
+    path: Path, sources: Sequence[tuple[RunConfig, str]], name: str | None
+) -> tuple[CoordinatorFolder, RunConfig, Path]:
+    """Put together a new run.
+
+    Args:
+        path: the coordinator's folder.
+        sources: run config keys and where they were given, the last counting most.
+        name: of the run's folder; None for one made of strategy and seed.
+
+    Returns:
+        The coordinator's folder, the complete run config, and the run's folder.
+
+    Raises:
+        NetworkSetupError: a folder of that name is in use, or no site may take part.
+        ValueError: an unknown key or an impossible value.
+    """
+    folder = CoordinatorFolder(path.expanduser().absolute())
+    read_settings(folder)
+    values = merge_all({**default_settings(), "scenario": SCENARIO}, sources)
+    run_folder = _new_folder(folder, values, name)
+    sites = folder.site_keys()
+    if not sites:
+        raise NetworkSetupError(f"no site may take part yet: `fmtl server allow {path} NAME.pub` lets one in.")
+    fixed: RunConfig = {"out-dir": str(run_folder), "resume": False, "known-sites": str(folder.node_names)}
+    if not values.get("min-clients"):
+        fixed["min-clients"] = len(sites)
+    values = merge(values, fixed, "fmtl server run")
+    _check(values)
+    return folder, values, run_folder
+
+
+def resumed_run(path: Path, name: str) -> tuple[CoordinatorFolder, RunConfig, Path]:
+    """Put together how to go on with a run; returns the same as `new_run`.
+
+    Raises:
+        NetworkSetupError: no such run, or it has completed.
+    """
+    folder = CoordinatorFolder(path.expanduser().absolute())
+    read_settings(folder)
+    run_folder = folder.runs / name
+    launch = _read(launch_file(run_folder))
+    saved = _read(run_folder / "config.json")
+    if launch is None or saved is None:
+        raise NetworkSetupError(f"{run_folder} holds no run that was started here; there are {_names(folder)}.")
+    result = _read(run_folder / "result.json")
+    if result is not None and result.get("status") == "completed":
+        raise NetworkSetupError(f"the run in {run_folder} has completed; there is nothing to resume.")
+    config = saved["run_config"]
+    assert isinstance(config, dict)
+    before = {**default_settings(), **config}
+    fixed: RunConfig = {"out-dir": str(run_folder), "resume": True, "known-sites": str(folder.node_names)}
+    return folder, merge(before, fixed, "fmtl server resume"), run_folder
+
+
+def run_id_of(folder: CoordinatorFolder, name: str) -> str:
+    """Return Flower's number of a run.
+
+    Raises:
+        NetworkSetupError: no such run.
+    """
+    launch = _read(launch_file(folder.runs / name))
+    if launch is None:
+        raise NetworkSetupError(f"no run is called {name!r}; there are {_names(folder)}.")
+    return str(launch["run_id"])
+
+
+def _check(values: RunConfig) -> None:
+    from fmtl_strategies.registry import make_strategy
+    from server_app.config import parse_run_config
+
+    config, parameters = parse_run_config({**values, "known-sites": ""})
+    make_strategy(config.strategy, config, parameters)
+
+
+def _new_folder(folder: CoordinatorFolder, values: RunConfig, name: str | None) -> Path:
+    if name is not None:
+        if not name or Path(name).name != name or name.startswith("."):
+            raise NetworkSetupError(f"--name {name!r}: must be a plain folder name (no '/', no leading dot).")
+        chosen = folder.runs / name
+        if chosen.exists():
+            raise NetworkSetupError(f"--name {name}: {chosen} exists already; choose another name.")
+        return chosen
+    base = f"{str(values.get('strategy', 'run')).rpartition(':')[2]}-s{values.get('seed', 0)}"
+    numbered = (folder.runs / (base if number == 1 else f"{base}-{number}") for number in range(1, 100_000))
+    return next(path for path in numbered if not path.exists() and not launch_file(path).exists())
+
+
+def _names(folder: CoordinatorFolder) -> str:
+    found = sorted(path.name for path in folder.runs.glob("*") if path.is_dir() and not path.name.startswith("."))
+    return ", ".join(found) or "none"
+
+
+def _read(path: Path) -> Mapping[str, object] | None:
+    if not path.is_file():
+        return None
+    try:
+        content: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise NetworkSetupError(f"{path} is damaged ({error}).") from error
+    return content

@@ -138,7 +138,7 @@ class Service:
             self._stuck_since = now
         if self._stuck_since is not None and now - self._stuck_since >= STUCK_SECONDS:
             assert self.process is not None
-            self._show(f"{self.program.name} has stopped working without ending; it is ended (log: {self.program.log})")
+            self._show(f"{self.program.name} is hanging; killing it (log: {self.program.log})")
             self.process.kill()
             self.process.wait()
 

@@ -17,7 +17,7 @@ from client_app.site.sent import SENT_VARIABLE
 from client_app.site.site_file import SiteFile, read_site_file
 from fmtl.interruption import SignalWatch
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.flower_programs import NodeSettings, free_port, node_command, parse_endpoint, service_environment
+from fmtl.network.flower_programs import free_port, parse_endpoint, service_environment, supernode_command
 from fmtl.network.services import Program, Service
 from fmtl.network.site_checks import CoordinatorAwayError, check_coordinator
 from fmtl.processes import ProcessTree, ending_leftovers
@@ -38,7 +38,7 @@ HANDSHAKE_FAILED = "SSL/TLS handshake error detected"
 node runs on and takes no more messages."""
 
 HEARTBEAT_FAILED = "/v1/fleet/send-node-heartbeat'"
-"""End of what Flower 1.41 prints when the link could not take a node's sign of life, as with a full disk (status 500).
+"""End of what Flower 1.41 prints when the SuperLink could not take a node's heartbeat, as with a full disk (500).
 It sends none after that: the node runs on, and the coordinator holds it for away."""
 
 _ACCEPTED = "SuperNode ID:"
@@ -144,23 +144,21 @@ def node_program(site: SiteFile, path: Path, environment: Mapping[str, str], res
         environment: what the node's environment is made from.
         resident: private folder of the process that does the client's work (`client_app.site.resident`).
     """
-    settings = NodeSettings(
-        coordinator=parse_endpoint(site.coordinator, "coordinator"),
-        authority=site.authority,
-        key=site.key,
-        port=free_port(),
-        config={"site-file": str(path)},
-    )
     home = site.state / "flower"
     home.mkdir(parents=True, exist_ok=True)
     unknown = (
-        f"the coordinator does not know the key of this site, or still holds its earlier connection for alive. Unless "
-        f"that passes within two minutes, send it {site.key.with_suffix('.pub')}, or ask whether it has shut this "
-        f"site out."
+        f"the coordinator rejected the key of this site. A dropped connection can block a new one for 60 s; if this "
+        f"persists, send it {site.key.with_suffix('.pub')} again, or ask whether the site was revoked."
     )
     return Program(
-        name=f"the node of site {site.entry.name}",
-        command=node_command(settings),
+        name=f"the SuperNode of site {site.entry.name}",
+        command=supernode_command(
+            parse_endpoint(site.coordinator, "coordinator"),
+            site.authority,
+            site.key,
+            port=free_port(),
+            config={"site-file": str(path)},
+        ),
         env={
             **service_environment(home, environment),
             RESIDENT_VARIABLE: str(resident),

@@ -1,4 +1,4 @@
-"""The sites that may take part: the keys in the coordinator's folder on one side, the link's list on the other."""
+"""The sites that may take part: the keys in the coordinator's folder on one side, the SuperLink's list on the other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings, require_site_name
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.flower_programs import service_environment
-from fmtl.network.link_commands import answers, flower
+from fmtl.network.flower_programs import answers, flower, service_environment
 from fmtl.network.site_keys import fingerprint_of_line, require_public_key
 from fmtl_strategies.contract.files import write_json
 
@@ -38,7 +37,7 @@ class FolderKeys:
 
 
 class SiteRegister:
-    """Keeps the link's list of sites as the keys in the coordinator's folder say.
+    """Keeps the SuperLink's list of sites as the keys in the coordinator's folder say.
 
     Args:
         folder: the coordinator's folder.
@@ -58,7 +57,7 @@ class SiteRegister:
         self._due = 0.0
 
     def start(self) -> None:
-        """Bring the link's list up to date for the first time.
+        """Bring the SuperLink's list up to date for the first time.
 
         Raises:
             NetworkSetupError: that failed.
@@ -69,7 +68,7 @@ class SiteRegister:
         self._done = keys
 
     def look(self) -> None:
-        """Bring the link's list up to date after a change; what failed is tried again. To be called again and again."""
+        """Bring the SuperLink's list up to date after a change; what failed is tried again. Called periodically."""
         try:
             self._look()
         except (NetworkSetupError, OSError) as error:
@@ -85,7 +84,7 @@ class SiteRegister:
             return
         if keys != self._failed:
             self._failed, self._pause, self._due = keys, FIRST_PAUSE, 0.0
-        authority = self._folder.certificates.authority
+        authority = self._folder.certificates.ca
         if time.monotonic() < self._due or not answers(local_endpoint(read_settings(self._folder)), authority):
             return
         self._bring_up_to_date(keys)
@@ -110,9 +109,9 @@ class SiteRegister:
         failures = []
         for node, site in list(self._names.items()):
             try:
-                self._shut_out_where_gone(node, site, keys, current)
+                self._revoke_where_gone(node, site, keys, current)
             except (NetworkSetupError, OSError) as error:
-                failures.append(f"site {site['name']} is still to be shut out: {error}")
+                failures.append(f"site {site['name']} is still to be revoked: {error}")
         known = {site["name"] for site in self._names.values()}
         for name in sorted(set(keys.texts) - known):
             try:
@@ -122,7 +121,7 @@ class SiteRegister:
         if failures:
             raise NetworkSetupError("\n".join(failures))
 
-    def _shut_out_where_gone(self, node: str, site: Mapping[str, str], keys: FolderKeys, current: set[str]) -> None:
+    def _revoke_where_gone(self, node: str, site: Mapping[str, str], keys: FolderKeys, current: set[str]) -> None:
         if node in current:
             # A key that is there and cannot be read shuts nobody out: that could not be taken back.
             if site["name"] in keys.texts and keys.texts[site["name"]] in (None, site["key"]):
@@ -200,8 +199,8 @@ class SiteState:
 
     Attributes:
         name: its name.
-        state: ``online``, ``offline`` or ``registered`` (never seen); ``not yet registered``; ``being shut out``: its
-            key is no longer in the folder, and the link still knows it; ``key cannot be read``.
+        state: ``online``, ``offline`` or ``registered`` (never seen); ``not yet registered``; ``revoking``: its
+            key is no longer in the folder, and the SuperLink still knows it; ``key cannot be read``.
         since: time of the last change, or empty.
         fingerprint: of its key; empty where that cannot be read.
     """
@@ -219,7 +218,7 @@ def site_states(path: Path) -> list[SiteState]:
         NetworkSetupError: it does not run, or its folder cannot be used.
     """
     folder = CoordinatorFolder(path.expanduser().absolute())
-    if not answers(local_endpoint(read_settings(folder)), folder.certificates.authority):
+    if not answers(local_endpoint(read_settings(folder)), folder.certificates.ca):
         raise NetworkSetupError(f"the coordinator of {folder.path} does not run; start it: `fmtl server start`.")
     listed = flower(folder, service_environment(folder.home, os.environ), "supernode", "list")["nodes"]
     nodes = {str(node["node-id"]): node for node in listed if node["status"] != "unregistered"}
@@ -233,7 +232,7 @@ def site_states(path: Path) -> list[SiteState]:
             del waiting[name]
             state = str(nodes[number]["status"])
         else:
-            state = "being shut out"
+            state = "revoking"
         states.append(SiteState(name, state, _since(nodes[number]), fingerprint_of_line(key)))
     for name, text in waiting.items():
         state = "key cannot be read" if text is None else "not yet registered"

@@ -28,7 +28,7 @@ from fmtl_strategies.flower_compat import (
 )
 
 LINK_HEADER = "fmtl-link"
-"""Header in which the link says which process it is (`fmtl.network.link`): another one after every start."""
+"""Header in which the link says which process it is (`fmtl.network.superlink`): another one after every start."""
 
 _MOST_PIECES = 100_000
 _NOTHING = 16

@@ -21,9 +21,8 @@ from safetensors.numpy import load_file
 
 from fmtl.network.coordinator_folder import revoke_site
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.launching import resumed_run
 from fmtl.network.rehearsal import Rehearsal
-from fmtl.network.runs import follow, status, submit
+from fmtl.network.runs import follow, resumed_run, status, submit
 from fmtl.processes import processes_using
 from server_app.run_folder import RunFolder
 

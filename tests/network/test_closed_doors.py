@@ -16,7 +16,7 @@ from bad_replies import OVERSIZED
 from federation import Federation, assert_set_aside, plan_bad_replies
 from safetensors.numpy import load_file
 
-from fmtl.network.certificates import CertificateFiles, make_authority
+from fmtl.network.certificates import CertificateFiles, make_ca
 from fmtl.network.coordinator_folder import allow_site, local_endpoint, read_settings, revoke_site
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.site_keys import make_site_key
@@ -75,9 +75,9 @@ def _start_outsiders(running: Federation) -> None:
     """Start a site that trusts another authority, and one whose clock is an hour ahead."""
     entry = running.rehearsal.scenario.clients[0]
     other = CertificateFiles(running.place / "other-authority")
-    make_authority(other, "another coordinator")
+    make_ca(other, "another coordinator")
     file = running.add_site(entry.model_copy(update={"name": "foreign"}))
-    file.with_name("ca.crt").write_bytes(other.authority.read_bytes())
+    file.with_name("ca.crt").write_bytes(other.ca.read_bytes())
     running.start_site("foreign")
     running.add_site(entry.model_copy(update={"name": "early"}))
     clock = running.plans / "clock-of-early"

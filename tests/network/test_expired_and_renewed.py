@@ -55,7 +55,7 @@ def test_an_expired_certificate_is_named_by_both_sides_and_a_renewed_one_mends_i
     assert "fmtl keys renew" in coordinator()
     alone.wait(lambda: HANDSHAKE_FAILED in alone.site_log("one"), "the node has given up")
     make_server_certificate(files, ["127.0.0.1"])
-    alone.wait(lambda: "the link starts again with it, runs go on" in coordinator(), "the renewal is noticed")
+    alone.wait(lambda: "the SuperLink starts again with it, runs go on" in coordinator(), "the renewal is noticed")
     result = alone.follow(run_id, "expiry")
     assert result["status"] == "completed"
     history = alone.history("expiry")

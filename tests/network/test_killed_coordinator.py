@@ -33,7 +33,7 @@ def test_killed_link_and_app_change_no_bit(federation: Federation, undisturbed: 
     federation.wait(lambda: lost.read_text() != "", "two's reply is lost")
     lost.unlink()
     killed = federation.kill("flower-superlink")
-    federation.wait(lambda: "the link ended with status -9" in federation.rehearsal.log("coordinator"), "a sentence")
+    federation.wait(lambda: "the SuperLink ended with status -9" in federation.rehearsal.log("coordinator"), "noticed")
     federation.wait(lambda: federation.processes("flower-superlink") not in ([], [killed]), "a new link")
     for client in CLIENTS:
         federation.plan(client, **({"round_2": {"hold": True}} if client == "one" else {}))

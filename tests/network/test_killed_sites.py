@@ -75,7 +75,7 @@ def test_progress_says_how_long_it_took_to_notice(running: Federation, again: di
 
 
 def test_a_site_says_what_happened_to_its_node(federation: Federation, history: list[dict[str, Any]]) -> None:
-    assert f"the node of site three ended with status -{signal.SIGKILL}" in federation.rehearsal.log("three")
+    assert f"the SuperNode of site three ended with status -{signal.SIGKILL}" in federation.rehearsal.log("three")
 
 
 def test_a_client_that_dies_again_is_set_aside_and_takes_part_in_the_next_round(
@@ -134,9 +134,9 @@ def test_a_node_whose_sign_of_life_failed_is_started_again(federation: Federatio
     nodes = federation.site_log("three").count("SuperNode ID:")
     federation.start_site("three", FMTL_TEST_NO_HEARTBEATS=str(refused))
     refused.touch()
-    federation.wait(lambda: "the node of site three has stopped working without ending" in said(), "it is noticed")
+    federation.wait(lambda: "the SuperNode of site three is hanging" in said(), "it is noticed")
     refused.unlink()
-    federation.wait(lambda: "the node of site three ended with status -9; starting it again" in said(), "a new node")
+    federation.wait(lambda: "site three ended with status -9; starting it again" in said(), "a new node")
     federation.wait(lambda: federation.site_log("three").count("SuperNode ID:") == nodes + 2, "three is back", 200)
     assert federation.run("alive", num_server_rounds=1)["status"] == "completed"
     assert federation.history("alive")[0]["participants"] == ["one", "three", "two"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fmtl.network.certificate_watch import CertificateWatch
-from fmtl.network.certificates import CertificateFiles, make_authority, make_server_certificate
+from fmtl.network.certificates import CertificateFiles, make_ca, make_server_certificate
 
 
 class _Clock:
@@ -33,7 +33,7 @@ def said() -> list[str]:
 @pytest.fixture
 def files(tmp_path: Path) -> CertificateFiles:
     found = CertificateFiles(tmp_path / "federation/certificates")
-    make_authority(found, "test")
+    make_ca(found, "test")
     make_server_certificate(found, ["localhost"], days=40)
     return found
 

@@ -14,7 +14,7 @@ from errors import naming
 
 from fmtl.network.certificates import (
     CertificateFiles,
-    make_authority,
+    make_ca,
     make_server_certificate,
     read_certificate,
     read_facts,
@@ -26,7 +26,7 @@ from fmtl.network.errors import NetworkSetupError
 @pytest.fixture
 def files(tmp_path: Path) -> CertificateFiles:
     found = CertificateFiles(tmp_path / "certificates")
-    make_authority(found, "test")
+    make_ca(found, "test")
     make_server_certificate(found, ["fl.example.org", "192.0.2.7"])
     return found
 
@@ -36,7 +36,7 @@ def test_names_are_those_given_and_this_machine(files: CertificateFiles) -> None
 
 
 def test_private_keys_are_for_their_owner_only(files: CertificateFiles) -> None:
-    for key in (files.authority_key, files.server_key):
+    for key in (files.ca_key, files.server_key):
         assert key.stat().st_mode & 0o777 == 0o600
 
 
@@ -45,16 +45,16 @@ def test_usable_without_warnings(files: CertificateFiles) -> None:
 
 
 def test_authority_may_sign_and_server_may_not(files: CertificateFiles) -> None:
-    for path, signs in ((files.authority, True), (files.server, False)):
+    for path, signs in ((files.ca, True), (files.server, False)):
         extension = read_certificate(path).extensions.get_extension_for_class(x509.BasicConstraints)
         assert extension.value.ca is signs
 
 
 def test_an_authority_is_never_replaced(files: CertificateFiles) -> None:
-    before = files.authority.read_bytes()
+    before = files.ca.read_bytes()
     with pytest.raises(NetworkSetupError, match="fmtl keys renew"):
-        make_authority(files, "other")
-    assert files.authority.read_bytes() == before
+        make_ca(files, "other")
+    assert files.ca.read_bytes() == before
 
 
 def test_expired_and_not_yet_valid_name_the_day_and_the_clock(files: CertificateFiles) -> None:
@@ -71,8 +71,8 @@ def test_a_certificate_that_ends_soon_is_a_warning(files: CertificateFiles) -> N
 
 def test_certificate_of_another_authority_is_refused(files: CertificateFiles, tmp_path: Path) -> None:
     other = CertificateFiles(tmp_path / "other")
-    make_authority(other, "other")
-    files.authority.write_bytes(other.authority.read_bytes())
+    make_ca(other, "other")
+    files.ca.write_bytes(other.ca.read_bytes())
     with pytest.raises(NetworkSetupError, match=naming("signed")):
         require_usable(files)
 
@@ -102,16 +102,16 @@ def test_an_impossible_host_is_refused(files: CertificateFiles, host: str) -> No
 
 def test_a_server_certificate_does_not_outlive_its_authority(tmp_path: Path) -> None:
     found = CertificateFiles(tmp_path)
-    make_authority(found, "test", days=10)
+    make_ca(found, "test", days=10)
     make_server_certificate(found, ["localhost"])
-    assert read_facts(found.server).ends <= read_facts(found.authority).ends
+    assert read_facts(found.server).ends <= read_facts(found.ca).ends
 
 
 @pytest.mark.parametrize("name", ["localhost", "other.example.org"])
 def test_tls_accepts_the_names_and_no_others(files: CertificateFiles, name: str) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(files.server, files.server_key)
-    client = ssl.create_default_context(cafile=str(files.authority))
+    client = ssl.create_default_context(cafile=str(files.ca))
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:

@@ -1,4 +1,4 @@
-"""A run is followed through a link that is away for a while."""
+"""A run is followed through a SuperLink that is away for a while."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def coordinator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CoordinatorF
 
 
 def _link(monkeypatch: pytest.MonkeyPatch, moments: Iterator[dict[str, Any] | None]) -> None:
-    """A link that gives one answer after the other; None where it is away."""
+    """A SuperLink that gives one answer after the other; None where it is away."""
     away = {"now": False}
 
     def flower(*arguments: object, **options: object) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from errors import naming
 
-from fmtl.network import link_commands, site_register
+from fmtl.network import flower_programs, site_register
 from fmtl.network.coordinator_folder import CoordinatorFolder, allow_site, make_coordinator, revoke_site
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.link_commands import flower
+from fmtl.network.flower_programs import flower
 from fmtl.network.site_keys import make_site_key, require_public_key
 from fmtl.network.site_register import SiteRegister, site_states
 
@@ -50,7 +50,7 @@ print("some words before", json.dumps(answer))
 
 
 class Link:
-    """A stand-in for `flwr` and the link behind it: knows nodes, and fails once where it is told to."""
+    """A stand-in for `flwr` and the SuperLink behind it: knows nodes, and fails once where it is told to."""
 
     def __init__(self, folder: Path) -> None:
         self.program = folder / "flwr"
@@ -79,7 +79,7 @@ class Link:
 @pytest.fixture
 def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Link:
     found = Link(tmp_path)
-    monkeypatch.setattr(link_commands, "find_program", lambda name: str(found.program))
+    monkeypatch.setattr(flower_programs, "find_program", lambda name: str(found.program))
     monkeypatch.setattr(site_register, "answers", lambda link, authority: True)
     monkeypatch.setattr(site_register, "FIRST_PAUSE", 0.0)
     return found
@@ -245,7 +245,7 @@ def test_a_command_that_does_not_end_is_an_error_that_is_tried_again(
     said: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link_commands, "COMMAND_SECONDS", 3.0)
+    monkeypatch.setattr(flower_programs, "COMMAND_SECONDS", 3.0)
     link.fails_once("list", "hang")
     with pytest.raises(NetworkSetupError, match=naming("flwr supernode list", "3 seconds", "link.log")):
         flower(folder, dict(os.environ), "supernode", "list")
@@ -253,7 +253,7 @@ def test_a_command_that_does_not_end_is_an_error_that_is_tried_again(
     link.fails_once("list", "hang")
     register.look()
     assert "flwr supernode list" in said[0]
-    monkeypatch.setattr(link_commands, "COMMAND_SECONDS", 120.0)
+    monkeypatch.setattr(flower_programs, "COMMAND_SECONDS", 120.0)
     register.look()
     assert link.nodes()["1000"] == "unregistered"
 
@@ -267,8 +267,8 @@ def test_sites_that_are_still_to_be_shut_out_are_listed(
     (folder.sites / "c.pub").write_text("broken")
     found = [(site.name, site.state, site.fingerprint) for site in site_states(folder.path)]
     assert found == [
-        ("a", "being shut out", old),
         ("a", "not yet registered", renewed),
+        ("a", "revoking", old),
         ("b", "registered", require_public_key(folder.sites / "b.pub")),
         ("c", "key cannot be read", ""),
     ]

@@ -1,12 +1,12 @@
-"""Flower's link with a door of its own: `python -m fmtl.network.link flower-superlink FLAGS`.
+"""Flower's SuperLink with an access filter of its own: `python -m fmtl.network.superlink flower-superlink FLAGS`.
 
 Flower 1.41 serves three interfaces on one port: for sites (`/v1/fleet/`, each request signed with a site's key), for
 whoever starts runs and registers keys (`/v1/control/`) and for the programs that run apps (`/v1/runtime/`). The last
 two ask for no key at all, so whoever could reach the port could run code of his own at every site. Here they answer
-this machine only; from elsewhere there is nothing but the sites' interface and the sign that the link lives.
+this machine only; from elsewhere there is nothing but the sites' interface and the sign that the SuperLink lives.
 
-Flower takes a request of a site into memory as a whole before it looks at the signature. So the door also limits how
-large one may be, and how many bytes of them may be in memory at once.
+Flower takes a request of a site into memory as a whole before it looks at the signature. So the access filter also
+limits how large one may be, and how many bytes of them may be in memory at once.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LINK_HEADER = b"fmtl-link"
-"""Header of answers to this machine that says which process of the link gave them: the server of a run sees by it that
-the link was started again (`fmtl_strategies.round.limits`)."""
+"""Header of answers to this machine that says which process of the SuperLink gave them: the server of a run sees by it
+that the SuperLink was started again (`fmtl_strategies.round.limits`)."""
 
 OPEN_TO_SITES = ("/health", "/v1/fleet/")
 """What other machines may ask for: paths, and beginnings of paths where they end with a slash."""
@@ -46,20 +46,20 @@ MOST_IN_MEMORY = 512 * 2**20
 is told to come back (503), and Flower's node does."""
 
 OPENING_VARIABLES = ("FORWARDED_ALLOW_IPS", "FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_INTERNAL_GRPC_FLEET_API")
-"""Environment variables that lead past the door: the first makes the server believe a request that says itself where
-it comes from, the others open the same interfaces on ports without a door."""
+"""Environment variables that lead past the access filter: the first makes the server believe what a request says
+of where it comes from, the others open the same interfaces on ports without an access filter."""
 
 _REFUSAL = b"Only the machine of the coordinator may ask for this."
 _TOO_LARGE = b"No request of a site is as large as this."
 _TOO_MANY = b"Too much is being sent at once; try again."
 
 
-class Door:
+class AccessFilter:
     """Refuses what only the coordinator's own machine may ask for, and requests of sites that are too large.
 
     Args:
-        app: the link.
-        own: the one address the link listens on; None where it listens on all, and only loopback is this machine.
+        app: the SuperLink.
+        own: the one address the SuperLink listens on; None where it listens on all, and only loopback is this machine.
             (Behind a forwarder that rewrites addresses, requests from anywhere may come from an own address.)
     """
 
@@ -105,7 +105,7 @@ class _Bytes:
 
 
 class _LimitedRequest:
-    """One request on its way through the door: counted as it comes in, and cut off where it is too much.
+    """One request on its way through the access filter: counted as it comes in, and cut off where it is too much.
 
     Args:
         receive, send: of the server.
@@ -141,7 +141,7 @@ class _LimitedRequest:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Pass an answer on, but not what the link says about a request that was cut off here."""
+        """Pass an answer on, but not what the SuperLink says about a request that was cut off here."""
         if self.refusal is None or self.answered:
             self.answered = True
             await self._send(message)
@@ -155,7 +155,7 @@ def is_open(path: str) -> bool:
 
 
 def is_from_here(scope: Scope, own: str | None = None) -> bool:
-    """Whether a request comes from this machine: over loopback, or from the one address the link listens on."""
+    """Whether a request comes from this machine: over loopback, or from the one address the SuperLink listens on."""
     client = scope.get("client")
     if not client:
         return False
@@ -195,7 +195,7 @@ async def _refuse(send: Send, status: int, text: bytes) -> None:
 
 
 def main() -> None:
-    """Run the link as the program named first on the command line would, with the flags after it."""
+    """Run the SuperLink as the program named first on the command line would, with the flags after it."""
     for name in OPENING_VARIABLES:
         os.environ.pop(name, None)
 
@@ -205,7 +205,7 @@ def main() -> None:
 
     sys.argv[:] = sys.argv[1:]
     own = sys.argv[sys.argv.index("--host") + 1]
-    run_superlink([Middleware(Door, own=None if own in EVERYWHERE else own)])
+    run_superlink([Middleware(AccessFilter, own=None if own in EVERYWHERE else own)])
 
 
 if __name__ == "__main__":

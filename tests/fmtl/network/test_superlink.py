@@ -1,4 +1,4 @@
-"""The link behind its door as it really runs: what comes over the wire is limited, and no variable opens the door."""
+"""The SuperLink behind its access filter as it really runs: requests are limited, and no variable opens it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, make_coordinator, read_settings
-from fmtl.network.flower_programs import free_port, link_command, service_environment
-from fmtl.network.link import LARGEST_REQUEST, OPENING_VARIABLES
-from fmtl.network.link_commands import answers
+from fmtl.network.flower_programs import answers, free_port, service_environment, superlink_command
+from fmtl.network.superlink import LARGEST_REQUEST, OPENING_VARIABLES
 from fmtl_strategies.contract.messages import MAX_TEXT_BYTES, TEXT_KEY
 from fmtl_strategies.round.limits import _MOST_PIECES
 
@@ -30,25 +29,25 @@ UPLOAD = "/v1/fleet/push-object"
 
 @pytest.fixture(scope="module")
 def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CoordinatorFolder]:
-    """A link, started with variables that would lead past its door."""
+    """A SuperLink, started with variables that would lead past its access filter."""
     folder = make_coordinator(tmp_path_factory.mktemp("link") / "coordinator", ("localhost",), free_port())
     folder.home.mkdir()
     listen = local_endpoint(read_settings(folder))
-    open_doors = {
+    opening = {
         "FORWARDED_ALLOW_IPS": "*",
         "FLWR_INTERNAL_GRPC_CONTROL_API": "1",
         "FLWR_INTERNAL_GRPC_FLEET_API": "1",
     }
     with (folder.path / "link.log").open("wb") as log:
         process = subprocess.Popen(
-            link_command(listen, folder.certificates, folder.database),
-            env={**os.environ, **open_doors, "FLWR_HOME": str(folder.home), "FLWR_TELEMETRY_ENABLED": "0"},
+            superlink_command(listen, folder.certificates, folder.database),
+            env={**os.environ, **opening, "FLWR_HOME": str(folder.home), "FLWR_TELEMETRY_ENABLED": "0"},
             stdout=log,
             stderr=log,
         )
         try:
             deadline = time.monotonic() + 120
-            while not answers(listen, folder.certificates.authority):
+            while not answers(listen, folder.certificates.ca):
                 assert process.poll() is None, (folder.path / "link.log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
@@ -65,7 +64,7 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CoordinatorFolder
 def _ask(link: CoordinatorFolder, path: str, headers: str, body: bytes = b"") -> int:
     """The status with which a request is answered of which nothing more is sent."""
     listen = local_endpoint(read_settings(link))
-    trusted = ssl.create_default_context(cafile=str(link.certificates.authority))
+    trusted = ssl.create_default_context(cafile=str(link.certificates.ca))
     with (
         socket.create_connection((listen.host, listen.port), timeout=60) as plain,
         trusted.wrap_socket(plain, server_hostname="localhost") as connection,

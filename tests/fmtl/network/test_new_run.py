@@ -9,8 +9,7 @@ import pytest
 
 from fmtl.network.coordinator_folder import CoordinatorFolder, allow_site, make_coordinator
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.launching import new_run, resumed_run, run_id_of
-from fmtl.network.runs import launch_file
+from fmtl.network.runs import launch_file, new_run, resumed_run, run_id_of
 from fmtl.network.site_keys import make_site_key
 
 
@@ -32,7 +31,7 @@ def test_a_run_waits_for_all_registered_sites_and_knows_them(coordinator: Coordi
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "..", "a/b", ".hidden", ""])
 def test_a_run_has_no_name_that_is_a_path(coordinator: CoordinatorFolder, name: str) -> None:
-    with pytest.raises(NetworkSetupError, match="expected the name of a folder"):
+    with pytest.raises(NetworkSetupError, match="--name"):
         new_run(coordinator.path, [], name)
 
 

@@ -1,4 +1,4 @@
-"""The link's door: other machines reach what sites need, and nothing with which runs are started or keys registered."""
+"""The access filter: other machines reach what sites need, and nothing that starts runs or registers keys."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from fmtl.network import link as door
-from fmtl.network.link import LARGEST_REQUEST, Door, is_from_here, is_open
+from fmtl.network import superlink as superlink
+from fmtl.network.superlink import LARGEST_REQUEST, AccessFilter, is_from_here, is_open
 from fmtl_strategies.round.limits import LINK_HEADER
 
 SITE, HERE = ("192.0.2.7", 50000), ("198.51.100.1", 8000)
 
 
 def _ask(path: str, client: tuple[str, int] | None, kind: str = "http") -> str:
-    """Who answered: the link, or the door with a refusal."""
+    """Who answered: the SuperLink, or the access filter with a refusal."""
     answers: list[Any] = []
 
     async def link(scope: Any, receive: Any, send: Any) -> None:
@@ -27,9 +27,9 @@ def _ask(path: str, client: tuple[str, int] | None, kind: str = "http") -> str:
         answers.append(message.get("status", message["type"]))
 
     async def receive() -> MutableMapping[str, Any]:
-        raise AssertionError("the door reads nothing of a request")
+        raise AssertionError("the access filter reads nothing of a request")
 
-    asyncio.run(Door(link)({"type": kind, "path": path, "client": client, "server": HERE}, receive, send))
+    asyncio.run(AccessFilter(link)({"type": kind, "path": path, "client": client, "server": HERE}, receive, send))
     return str(answers[0])
 
 
@@ -77,7 +77,7 @@ def test_nothing_else_passes_for_this_machine(client: str) -> None:
 
 
 def test_answers_say_which_process_of_the_link_gave_them_to_the_coordinators_machine_only() -> None:
-    def marks(door_of_link: Door, path: str, client: tuple[str, int]) -> list[bytes]:
+    def marks(filter_of_link: AccessFilter, path: str, client: tuple[str, int]) -> list[bytes]:
         started: list[Any] = []
 
         async def send(message: MutableMapping[str, Any]) -> None:
@@ -86,13 +86,13 @@ def test_answers_say_which_process_of_the_link_gave_them_to_the_coordinators_mac
         async def receive() -> MutableMapping[str, Any]:
             return {"type": "http.request"}
 
-        asyncio.run(door_of_link({"type": "http", "path": path, "client": client, "server": HERE}, receive, send))
+        asyncio.run(filter_of_link({"type": "http", "path": path, "client": client, "server": HERE}, receive, send))
         return [value for name, value in started[0]["headers"] if name.decode() == LINK_HEADER]
 
     async def link(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
 
-    first, second, runtime = Door(link), Door(link), "/v1/runtime/pull-messages"
+    first, second, runtime = AccessFilter(link), AccessFilter(link), "/v1/runtime/pull-messages"
     own = ("127.0.0.1", 50000)
     (mark,) = marks(first, runtime, own)
     assert marks(first, runtime, own) == [mark]
@@ -111,8 +111,8 @@ def test_the_door_knows_the_address_that_the_link_listens_on(
     layers: list[Any] = []
     monkeypatch.setattr("fmtl_strategies.flower_compat.run_superlink", layers.extend)
     monkeypatch.setattr("sys.argv", ["link.py", "flower-superlink", "--host", host, "--port", "1"])
-    door.main()
-    assert [(layer.cls, layer.kwargs) for layer in layers] == [(Door, {"own": own})]
+    superlink.main()
+    assert [(layer.cls, layer.kwargs) for layer in layers] == [(AccessFilter, {"own": own})]
 
 
 def test_no_route_of_flower_but_that_for_sites_is_open() -> None:
@@ -129,9 +129,9 @@ def _nothing() -> None:
 
 
 def _send(
-    to: Door, pieces: Iterable[int], *, announced: int | None = None, during: Callable[[], None] = _nothing
+    to: AccessFilter, pieces: Iterable[int], *, announced: int | None = None, during: Callable[[], None] = _nothing
 ) -> tuple[int, int]:
-    """Upload a body in pieces of these sizes; the status of the answer, and the bytes of it that the link took."""
+    """Upload a body in pieces of these sizes; the status of the answer, and the bytes of it that the SuperLink took."""
     left, answers = list(pieces), []
     taken = {"bytes": 0, "during": during}
 
@@ -166,13 +166,13 @@ async def _link_that_reads(scope: Any, receive: Any, send: Any) -> None:
 
 
 def test_a_body_is_taken_up_to_the_limit() -> None:
-    to = Door(_link_that_reads)
+    to = AccessFilter(_link_that_reads)
     assert _send(to, [LARGEST_REQUEST], announced=LARGEST_REQUEST) == (200, LARGEST_REQUEST)
     assert _send(to, [LARGEST_REQUEST - 1, 1]) == (200, LARGEST_REQUEST)
 
 
 def test_a_body_beyond_the_limit_is_refused_before_or_while_it_comes() -> None:
-    to = Door(_link_that_reads)
+    to = AccessFilter(_link_that_reads)
     assert _send(to, [], announced=LARGEST_REQUEST + 1) == (413, 0)
     assert _send(to, [LARGEST_REQUEST, 1, 2**20]) == (413, LARGEST_REQUEST)
     # A false announcement does not help.
@@ -180,16 +180,16 @@ def test_a_body_beyond_the_limit_is_refused_before_or_while_it_comes() -> None:
 
 
 def test_bodies_together_are_limited_and_forgotten_when_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "MOST_IN_MEMORY", 100)
-    to = Door(_link_that_reads)
+    monkeypatch.setattr(superlink, "MOST_IN_MEMORY", 100)
+    to = AccessFilter(_link_that_reads)
     for _ in range(3):
         assert _send(to, [60]) == (200, 60)
         assert _send(to, [60, 60]) == (503, 60)
 
 
 def test_bodies_of_other_requests_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "MOST_IN_MEMORY", 100)
-    to, second = Door(_link_that_reads), list[tuple[int, int]]()
+    monkeypatch.setattr(superlink, "MOST_IN_MEMORY", 100)
+    to, second = AccessFilter(_link_that_reads), list[tuple[int, int]]()
     with ThreadPoolExecutor(1) as apart:
         first = _send(to, [60], during=lambda: second.append(apart.submit(_send, to, [60]).result()))
     assert (first, second) == ((200, 60), [(503, 0)])
