@@ -20,7 +20,7 @@ network-demo: $(VENV)/.ready
 	@rm -rf $(NETWORK_DEMO)-before
 	@if [ -d $(NETWORK_DEMO) ]; then mv $(NETWORK_DEMO) $(NETWORK_DEMO)-before; \
 	  echo "The earlier demo is now in $(NETWORK_DEMO)-before."; fi
-	$(BIN)/fmtl rehearse --scenario network_demo --strategy local --strategy fedhca2 --rounds 2 --out $(NETWORK_DEMO)
+	$(BIN)/fmtl rehearse --scenario network_demo --strategy local --strategy fedhca2 --num-server-rounds 2 --out $(NETWORK_DEMO)
 
 # One thread for each process: more would wait for each other. Three for two cores, as one mostly waits for a network.
 test: lint

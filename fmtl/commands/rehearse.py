@@ -15,7 +15,7 @@ def command(
         list[str] | None,
         typer.Option("--strategy", help="Strategy; may be repeated. local and fedhca2 if left out."),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 2,
+    num_server_rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 2,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One run config key; may be repeated.")
     ] = None,
@@ -34,7 +34,8 @@ def command(
     from fmtl.settings import parse_setting
 
     values = dict(parse_setting(text) for text in settings or [])
-    plan = Plan(scenario, tuple(strategies or ("local", "fedhca2")), {**values, "num-server-rounds": rounds}, out, keep)
+    values |= {"num-server-rounds": num_server_rounds}
+    plan = Plan(scenario, tuple(strategies or ("local", "fedhca2")), values, out, keep)
     try:
         runs = rehearse(plan, typer.echo)
     except RunInterruptedError as interruption:

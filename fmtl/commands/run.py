@@ -28,7 +28,7 @@ def command(
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="Strategy; see `fmtl strategies`.")] = None,
     scenario: Annotated[str | None, typer.Option(help="Scenario, by name or .yaml file; see `fmtl scenarios`.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.")] = None,
+    num_server_rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; runs/<strategy>-<scenario>-s<seed> if left out.")
@@ -47,7 +47,7 @@ def command(
     """
     from fmtl.settings import read_settings
 
-    flags = {"strategy": strategy, "scenario": scenario, "num-server-rounds": rounds, "seed": seed}
+    flags = {"strategy": strategy, "scenario": scenario, "num-server-rounds": num_server_rounds, "seed": seed}
     values = read_settings(config, settings or (), flags)
     given = given_engine(engine, workers, cpus_per_client, gpus_per_client, ray_address)
     run_and_report(values, _run_folder(out, values), make_engine(given), clients)

@@ -74,7 +74,7 @@ def run(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One run config key; may be repeated.")
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="Strategy; see `fmtl strategies`.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.")] = None,
+    num_server_rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder under FOLDER/runs.")] = None,
 ) -> None:
@@ -85,7 +85,7 @@ def run(
     from fmtl.network.runs import new_run
     from fmtl.settings import parse_setting, read_config_file
 
-    flags = {"strategy": strategy, "num-server-rounds": rounds, "seed": seed}
+    flags = {"strategy": strategy, "num-server-rounds": num_server_rounds, "seed": seed}
     sources = [] if config is None else [(read_config_file(config), f"--config {config}")]
     sources.append((dict(parse_setting(text) for text in settings or []), "--set"))
     sources.append(({key: value for key, value in flags.items() if value is not None}, "flag"))

@@ -99,7 +99,7 @@ def test_commands_are_found_at_all() -> None:
     [
         ["server", "start"],
         ["server", "run", "F", "--stratgy", "local"],
-        ["server", "run", "F", "--rounds", "0"],
+        ["server", "run", "F", "--num-server-rounds", "0"],
         ["site", "begin", "site.yaml"],
         ["keys", "coordinator", "F"],
     ],

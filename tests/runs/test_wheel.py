@@ -84,6 +84,6 @@ def test_all_that_is_imported_is_the_wheels(programs: Path, tmp_path: Path) -> N
 def test_a_federation_needs_no_checkout(programs: Path, tmp_path: Path) -> None:
     """The coordinator packs the app, and a site's processes run it."""
     out = tmp_path / "rehearsal"
-    options = ("--scenario", SCENARIO, "--strategy", "fedavg", "--rounds", "1", "--out", out)
+    options = ("--scenario", SCENARIO, "--strategy", "fedavg", "--num-server-rounds", "1", "--out", out)
     fmtl(programs, tmp_path, "rehearse", *options, "--set", "min-clients=3")
     assert list(out.rglob("result.json"))
