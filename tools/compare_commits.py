@@ -14,6 +14,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,10 @@ def _some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:NAMED]) + more
 
 
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
+
+
 def main() -> int:
     """Compare what the command line names; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -170,6 +175,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], help="name of a run; may be repeated")
     parser.add_argument("--in-turn", action="store_true", help="one side after the other, for a machine with one core")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)  # by default nothing would be cleared away
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-commits-")))
         trees = {arguments.old: stack.enter_context(worktree(arguments.old, place / "old"))}
