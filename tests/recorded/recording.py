@@ -100,7 +100,11 @@ def server_arrays(folder: Path) -> Arrays:
     """The one place that knows where a run keeps the server's arrays: the newest checkpoint, and the common model."""
     load = importlib.import_module("safetensors.numpy").load_file
     newest = max(path for path in (folder / "checkpoints").iterdir() if _ROUND_FOLDER.match(path.name))
-    found = {f"server/{name}": array for name, array in load(newest / "arrays.safetensors").items()}
+    arrays = load(newest / "arrays.safetensors")
+    # Since version 0.2 equal arrays are written once; the state says which are the same as which.
+    same_as = json.loads((newest / "state.json").read_text(encoding="utf-8")).get("same_as", {})
+    arrays |= {name: arrays[other] for name, other in same_as.items()}
+    found = {f"server/{name}": array for name, array in arrays.items()}
     if (folder / "unified.safetensors").exists():
         found |= {f"unified/{name}": array for name, array in load(folder / "unified.safetensors").items()}
     return found
