@@ -16,6 +16,7 @@ from time import process_time
 
 import numpy as np
 from fmtl_datasets.sources.coco.categories import THINGS
+from fmtl_datasets.sources.coco.format import BoxedAnnotation
 from fmtl_datasets.sources.coco.index import forget_indices, load_index
 
 from benchmarks.memory import peak_growth
@@ -87,7 +88,7 @@ def main() -> None:
         start = process_time()
         places = range(0, arguments.images, max(1, arguments.images // 1000))
         for place in places:
-            index.read(place, path)
+            index.read(place, path, BoxedAnnotation)
         print(f"{'annotations of an image, from the file':40} {(process_time() - start) / len(places) * 1e3:7.3f} ms")
         measure("json.loads of the whole", lambda: json.loads(path.read_bytes()))
 

@@ -7,36 +7,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+from fmtl_datasets.sources.coco.format import (
+    HINTS,
+    NOTHING,
+    Annotation,
+    Category,
+    Image,
+    Result,
+    decode_all,
+    decode_segmentation,
+    entry_place,
+)
+from fmtl_datasets.sources.coco.masks import SegmentationError, compressed_mask
+
 from client_app.metrics.base import MetricUnavailable
 from client_app.metrics.coco import BoxAP, InstanceAP, KeypointAP
-from client_app.metrics.coco.average_precision import AveragePrecision, Entry
-from fmtl.scoring.json_files import (
-    HINTS,
-    Annotation,
-    AnnotationFile,
-    Result,
-    entry_place,
-    parsed,
-    read_json,
-    require_format,
-)
+from client_app.metrics.coco.average_precision import GEOMETRY, AveragePrecision, Entry
+from fmtl.scoring.coco_files import read_annotation_lists, read_results_list, require_each_once
 from fmtl.scoring.result import ScoreFileError, ScoreOptions, ScoreResult
-from fmtl.scoring.run_lengths import MaskError, compressed_mask
 
 Size = tuple[int, int]
-FIELDS: Mapping[str | None, str] = {"masks": "segmentation", "keypoints": "keypoints", None: "bbox"}
-"""Field of a COCO file that holds the geometry a metric compares."""
+Objects = Mapping[int, Sequence[Entry]]
+"""Objects as the metric takes them, by image id, in the order of the file."""
 
 
-GEOMETRIES: Mapping[str, str | None] = {"segm": "masks", "keypoints": "keypoints", "bbox": None}
-
-
-@dataclass(frozen=True)
-class Objects:
-    """The entries of a COCO file for one image, with their masks where those are compared."""
-
-    entries: list[Annotation | Result]
-    masks: list[bytes]
+ABSENT = (None, NOTHING, msgspec.Raw(b"null"))
+"""What a field that is compared may not be."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,12 @@ class Truth:
     Attributes:
         sizes: height and width of every image by its id, in order of the ids.
         categories: all category ids.
-        objects: what is annotated, by image id.
+        objects: what is annotated.
     """
 
     sizes: Mapping[int, Size]
     categories: frozenset[int]
-    objects: Mapping[int, Objects]
+    objects: Objects
 
 
 def score_detections(task: str, predictions: Path, ground_truth: Path, options: ScoreOptions) -> ScoreResult:
@@ -67,20 +64,15 @@ def score_detections(task: str, predictions: Path, ground_truth: Path, options: 
         AP with the other numbers of COCO's table. An image without predictions is legal: its objects are missed.
 
     Raises:
-        ScoreFileError: a file is missing or malformed; the message names file, entry and field.
+        DataFileError: a file is missing or malformed; the message names file, entry and field.
         ValueError: an unknown setting.
     """
     metric = _new_metric(task, options.iou)
-    geometry = GEOMETRIES[metric.iou_type]
+    geometry = GEOMETRY[metric.iou_type]
     truth = read_truth(ground_truth, geometry)
     found = read_results(predictions, truth, geometry)
-    nothing = Objects([], [])
     for image_id, size in truth.sizes.items():
-        metric.add_image(
-            size,
-            _entries(found.get(image_id, nothing), geometry, size),
-            _entries(truth.objects.get(image_id, nothing), geometry, size),
-        )
+        metric.add_image(size, found.get(image_id, ()), truth.objects.get(image_id, ()))
     value: float | None = None
     reason: str | None = None
     details: Mapping[str, float | None] = {}
@@ -102,10 +94,10 @@ def _new_metric(task: str, iou: str) -> AveragePrecision:
     return InstanceAP() if iou == "segm" else BoxAP()
 
 
-def _notes(truth: Truth, found: Mapping[int, Objects]) -> tuple[str, ...]:
-    count = sum(len(objects.entries) for objects in found.values())
-    labelled = [entry for objects in truth.objects.values() for entry in objects.entries]
-    crowds = sum(isinstance(entry, Annotation) and entry.iscrowd == 1 for entry in labelled)
+def _notes(truth: Truth, found: Objects) -> tuple[str, ...]:
+    count = sum(map(len, found.values()))
+    labelled = [entry for entries in truth.objects.values() for entry in entries]
+    crowds = sum(entry["iscrowd"] for entry in labelled)
     notes = [f"{count} detections against {len(labelled)} annotated objects, {crowds} of them crowds."]
     absent = [image_id for image_id in truth.sizes if image_id not in found]
     if absent:
@@ -117,72 +109,75 @@ def _notes(truth: Truth, found: Mapping[int, Objects]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def read_truth(path: Path, geometry: str | None) -> Truth:
+def read_truth(path: Path, geometry: str) -> Truth:
     """Read an annotation file.
 
     Args:
         path: JSON file.
-        geometry: "masks", "keypoints", or None for boxes alone.
+        geometry: what is compared: segmentation, keypoints or bbox.
 
     Raises:
-        ScoreFileError: as in `score_detections`.
+        DataFileError: as in `score_detections`.
     """
-    content = read_json(path, "ground truth")
-    require_format(path, content, "annotations")
-    file: AnnotationFile = parsed(path, content, AnnotationFile)
-    for field, numbers in (
-        ("images", [image.id for image in file.images]),
-        ("categories", [category.id for category in file.categories]),
-        ("annotations", [annotation.id for annotation in file.annotations]),
-    ):
-        require_each_once(path, field, numbers)
-    sizes = {image.id: (image.height, image.width) for image in sorted(file.images, key=lambda image: image.id)}
-    categories = frozenset(category.id for category in file.categories)
-    objects = _by_image(path, "annotations", file.annotations, Truth(sizes, categories, {}), geometry)
-    return Truth(sizes, categories, objects)
+    lists = read_annotation_lists(path, "ground truth", "annotations")
+    images = list(decode_all(path, "images", lists.images, Image))
+    categories = [category.id for category in decode_all(path, "categories", lists.categories, Category)]
+    annotations = list(decode_all(path, "annotations", lists.annotations, Annotation))
+    require_each_once(path, "images", [image.id for image in images])
+    require_each_once(path, "categories", categories)
+    require_each_once(path, "annotations", [annotation.id for annotation in annotations])
+    sizes = {image.id: (image.height, image.width) for image in sorted(images, key=lambda image: image.id)}
+    truth = Truth(sizes, frozenset(categories), {})
+    return Truth(sizes, truth.categories, _by_image(path, "annotations", annotations, truth, geometry))
 
 
-def read_results(path: Path, truth: Truth, geometry: str | None) -> dict[int, Objects]:
+def read_results(path: Path, truth: Truth, geometry: str) -> Objects:
     """Read a results file; arguments and errors as in `read_truth`, and `truth` says what ids may occur."""
-    content = read_json(path, "predictions")
-    require_format(path, content, "results")
-    results: list[Result] = parsed(path, content, list[Result])
+    results = list(decode_all(path, "", read_results_list(path), Result))
     found = _by_image(path, "", results, truth, geometry)
-    _refuse_repeated(path, results)
+    seen: dict[bytes, int] = {}
+    for index, result in enumerate(results):
+        first = seen.setdefault(msgspec.json.encode(result), index)
+        if first != index:
+            raise ScoreFileError(
+                f"{path}, {entry_place('', index)}: the same detection as entry {first}. Write each once; were two "
+                "files joined?"
+            )
     return found
 
 
-def require_each_once(path: Path, field: str, numbers: Sequence[int]) -> None:
-    """Raise ScoreFileError if an id occurs twice."""
-    seen: dict[int, int] = {}
-    for index, number in enumerate(numbers):
-        if number in seen:
-            raise ScoreFileError(
-                f"{path}, {field}[{index}]: the id {number} is that of {field}[{seen[number]}] too; give each its own."
-            )
-        seen[number] = index
-
-
 def _by_image(
-    path: Path, field: str, entries: Iterable[Annotation | Result], truth: Truth, geometry: str | None
-) -> dict[int, Objects]:
-    """Return entries and their masks by image id, in the order of the file."""
-    found: defaultdict[int, Objects] = defaultdict(lambda: Objects([], []))
+    path: Path, list_name: str, entries: Iterable[Annotation | Result], truth: Truth, geometry: str
+) -> Objects:
+    found: defaultdict[int, list[Entry]] = defaultdict(list)
     for index, entry in enumerate(entries):
-        place = f"{path}, {entry_place(field, index)}"
-        _require_known(place, entry, truth)
-        if getattr(entry, FIELDS[geometry]) is None:
-            raise ScoreFileError(f"{place}: {FIELDS[geometry]} is missing. {HINTS[FIELDS[geometry]]}")
-        objects = found[entry.image_id]
-        if geometry == "masks":
-            try:
-                objects.masks.append(compressed_mask(entry.segmentation, truth.sizes[entry.image_id]))
-            except MaskError as error:
-                raise ScoreFileError(
-                    f"{place}: the segmentation (image {entry.image_id}) {error}. {HINTS['segmentation']}"
-                ) from error
-        objects.entries.append(entry)
+        place = entry_place(list_name, index)
+        _require_known(f"{path}, {place}", entry, truth)
+        if getattr(entry, geometry) in ABSENT:
+            instead = " For boxes alone pass --iou bbox." if geometry == "segmentation" else ""
+            raise ScoreFileError(f"{path}, {place}: {geometry} is missing. {HINTS[geometry]}{instead}")
+        fields: Entry = {"category_id": entry.category_id, "bbox": list(entry.bbox or (0.0,) * 4)}
+        if isinstance(entry, Annotation):
+            fields |= {"area": entry.area, "iscrowd": int(entry.iscrowd)}
+        else:
+            fields["score"] = entry.score
+        if geometry == "segmentation":
+            fields["segmentation"] = _mask(path, place, entry, truth.sizes[entry.image_id])
+        if geometry == "keypoints" and entry.keypoints is not None:
+            fields |= {"keypoints": entry.keypoints, "num_keypoints": sum(seen > 0 for seen in entry.keypoints[2::3])}
+        found[entry.image_id].append(fields)
     return dict(found)
+
+
+def _mask(path: Path, place: str, entry: Annotation | Result, size: Size) -> Entry:
+    """Return the mask of an entry as compressed run lengths, read by the same rules as in a data set."""
+    segmentation = decode_segmentation(path, place, entry.segmentation)
+    if isinstance(entry, Result) and not segmentation:
+        raise ScoreFileError(f"{path}, {place}: segmentation is empty. For boxes alone pass --iou bbox.")
+    try:
+        return {"size": list(size), "counts": compressed_mask(segmentation, size)}
+    except SegmentationError as error:
+        raise ScoreFileError(f"{path}, {place} (image {entry.image_id}): {error}. {HINTS['segmentation']}") from error
 
 
 def _require_known(place: str, entry: Annotation | Result, truth: Truth) -> None:
@@ -198,33 +193,3 @@ def _require_known(place: str, entry: Annotation | Result, truth: Truth) -> None
             f"ground truth ({known}{', ...' if len(truth.categories) > 8 else ''}). Write the ids of that file, not "
             "indices of a model's outputs."
         )
-
-
-def _refuse_repeated(path: Path, results: Sequence[Result]) -> None:
-    seen: dict[str, int] = {}
-    for index, result in enumerate(results):
-        key = repr(result)
-        if key in seen:
-            raise ScoreFileError(
-                f"{path}, {entry_place('', index)}: the same detection of image {result.image_id} as entry "
-                f"{seen[key]}. Write each once; were two files joined?"
-            )
-        seen[key] = index
-
-
-def _entries(objects: Objects, geometry: str | None, size: Size) -> list[Entry]:
-    """Return the entries of an image as the metric wants them."""
-    masks: Sequence[bytes | None] = objects.masks or [None] * len(objects.entries)
-    entries = []
-    for entry, mask in zip(objects.entries, masks, strict=True):
-        fields: Entry = {"category_id": entry.category_id, "bbox": entry.bbox or [0.0] * 4}
-        if isinstance(entry, Annotation):
-            fields |= {"area": entry.area, "iscrowd": entry.iscrowd}
-        else:
-            fields["score"] = entry.score
-        if mask is not None:
-            fields["segmentation"] = {"size": list(size), "counts": mask}
-        if geometry == "keypoints" and entry.keypoints is not None:
-            fields |= {"keypoints": entry.keypoints, "num_keypoints": sum(seen > 0 for seen in entry.keypoints[2::3])}
-        entries.append(fields)
-    return entries

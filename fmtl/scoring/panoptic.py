@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fmtl_datasets.sources.coco.format import Category, PanopticAnnotation, decode_all
 
 from client_app.metrics.base import MetricUnavailable
 from client_app.metrics.coco import PanopticQuality
 from client_app.metrics.coco.segment_matching import Integers, SegmentMap
-from fmtl.scoring.detections import require_each_once
+from fmtl.scoring.coco_files import read_annotation_lists, require_each_once
 from fmtl.scoring.image_files import read_image
-from fmtl.scoring.json_files import PanopticAnnotation, PanopticFile, parsed, read_json, require_format
 from fmtl.scoring.result import ScoreFileError, ScoreOptions, ScoreResult
 
 
@@ -23,7 +23,8 @@ class Side:
 
     path: Path
     folder: Path
-    file: PanopticFile
+    categories: list[Category]
+    annotations: list[PanopticAnnotation]
     positions: Mapping[int, int]
     """Place in the file's annotations by image id."""
 
@@ -76,9 +77,9 @@ def _notes(metric: PanopticQuality) -> tuple[str, ...]:
 
 
 def _side(path: Path, role: str, folder: Path | None) -> Side:
-    content = read_json(path, role)
-    require_format(path, content, "panoptic")
-    file: PanopticFile = parsed(path, content, PanopticFile)
+    lists = read_annotation_lists(path, role, "panoptic")
+    categories = list(decode_all(path, "categories", lists.categories, Category))
+    annotations = list(decode_all(path, "annotations", lists.annotations, PanopticAnnotation))
     folder = folder if folder is not None else path.with_suffix("")
     if not folder.is_dir():
         option = "--truth-folder" if role == "ground truth" else "--prediction-folder"
@@ -87,19 +88,19 @@ def _side(path: Path, role: str, folder: Path | None) -> Side:
             f"same name, or pass {option}."
         )
     positions: dict[int, int] = {}
-    for index, annotation in enumerate(file.annotations):
+    for index, annotation in enumerate(annotations):
         if annotation.image_id in positions:
             raise ScoreFileError(
                 f"{path}, annotations[{index}]: image_id {annotation.image_id} is that of "
                 f"annotations[{positions[annotation.image_id]}] too; keep one annotation for each image."
             )
         positions[annotation.image_id] = index
-    return Side(path, folder, file, positions)
+    return Side(path, folder, categories, annotations, positions)
 
 
 def _class_indices(truth: Side) -> tuple[dict[int, int], int]:
     """Return a class index by category id, things first, and the number of things."""
-    categories = truth.file.categories
+    categories = truth.categories
     if not categories:
         raise ScoreFileError(f"{truth.path} has no categories; expected a list with id and isthing of each.")
     require_each_once(truth.path, "categories", [category.id for category in categories])
@@ -130,11 +131,11 @@ def _require_same_images(found: Side, truth: Side) -> None:
 
 
 def _png(side: Side, image_id: int) -> Path:
-    return side.folder / side.file.annotations[side.positions[image_id]].file_name
+    return side.folder / side.annotations[side.positions[image_id]].file_name
 
 
 def _read_map(side: Side, position: int, classes: Mapping[int, int]) -> SegmentMap:
-    annotation = side.file.annotations[position]
+    annotation = side.annotations[position]
     place = f"{side.path}, annotations[{position}] (image {annotation.image_id})"
     for segment in annotation.segments_info:
         if segment.category_id not in classes:
@@ -149,7 +150,7 @@ def _read_map(side: Side, position: int, classes: Mapping[int, int]) -> SegmentM
         ids=ids,
         segment_ids=np.array([segment.id for segment in segments], dtype=np.int64),
         classes=np.array([classes[segment.category_id] for segment in segments], dtype=np.int64),
-        crowd=np.array([segment.iscrowd == 1 for segment in segments], dtype=np.bool_),
+        crowd=np.array([bool(segment.iscrowd) for segment in segments], dtype=np.bool_),
     )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fmtl_datasets.shared.source import DataFileError
+
 from client_app.metrics.edge.protocol import EdgeProtocol
 
 
-class ScoreFileError(ValueError):
+class ScoreFileError(DataFileError):
     """A file to score is missing, unreadable, or does not hold what the task needs; the message names it."""
 
 

@@ -19,6 +19,7 @@ from fmtl_datasets.sources.coco.annotation_files import (
     class_counts,
     file_of_task,
 )
+from fmtl_datasets.sources.coco.format import BoxedAnnotation, PanopticAnnotation, PersonAnnotation
 from fmtl_datasets.sources.coco.index import AnnotationIndex
 from fmtl_datasets.sources.coco.labels import (
     instances,
@@ -44,11 +45,6 @@ class OpenFile:
     path: Path
     index: AnnotationIndex
     positions: Indices
-
-
-def map_name(image_name: str) -> str:
-    """Return the name of the panoptic map of an image file."""
-    return f"{Path(image_name).stem}.png"
 
 
 class CocoImages:
@@ -120,8 +116,8 @@ class CocoImages:
     def _segments(self, index: int, size: tuple[int, int]) -> PanopticSegments:
         file = self._files["panoptic"]
         position = int(file.positions[index])
-        name = map_name(str(file.index.file_names[position]))
-        return panoptic(file.index.read(position, file.path)[0], self._maps / name, size, file.path)
+        annotation = file.index.read(position, file.path, PanopticAnnotation)[0]
+        return panoptic(annotation, self._maps / annotation.file_name, size, file.path)
 
     def _label(self, task: str, index: int, size: tuple[int, int], segments: PanopticSegments | None) -> object:
         kind = file_of_task(task, self._stuff_labels)
@@ -129,12 +125,11 @@ class CocoImages:
             assert segments is not None
             return segments if task == "panoptic" else stuff_from_segments(segments)
         file = self._files[kind]
-        annotations = file.index.read(int(file.positions[index]), file.path)
-        if kind == "instances":
-            return instances(annotations, size, file.path)
+        position = int(file.positions[index])
         if kind == "person_keypoints":
-            return people(annotations, size)
-        return stuff_from_masks(annotations, size, file.path)
+            return people(file.index.read(position, file.path, PersonAnnotation), size)
+        annotations = file.index.read(position, file.path, BoxedAnnotation)
+        return (instances if kind == "instances" else stuff_from_masks)(annotations, size, file.path)
 
     def _check_sizes(self) -> None:
         sizes = self._first.index.sizes[self._first.positions]
@@ -164,7 +159,7 @@ class CocoImages:
                 f"have none); unpack it from its archive again."
             )
         there = {path.name for path in self._maps.iterdir()}
-        names = [map_name(name) for name in file.index.file_names[file.positions].tolist()]
+        names = file.index.map_names[file.index.first[file.positions]].tolist()
         missing = [name for name in names if name not in there]
         if missing:
             raise DataLayoutError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,24 @@ from fmtl_datasets.shared.conventions import IGNORE
 from fmtl_datasets.shared.objects import NUM_KEYPOINTS, Instances, PanopticSegments
 from fmtl_datasets.shared.source import DataFileError
 from fmtl_datasets.sources.coco.annotation_files import NUM_THINGS, PANOPTIC_CLASSES, STUFF_CLASSES, THING_CLASSES
-from fmtl_datasets.sources.coco.masks import Mask, SegmentationError, decode_segmentation
+from fmtl_datasets.sources.coco.format import (
+    BoxedAnnotation,
+    PanopticAnnotation,
+    PersonAnnotation,
+    Segment,
+    decode_segmentation,
+)
+from fmtl_datasets.sources.coco.masks import Mask, SegmentationError, draw_mask
 from PIL import Image, UnidentifiedImageError
 from torchvision import tv_tensors
 
-Json = dict[str, Any]
 Size = tuple[int, int]
+Boxed = TypeVar("Boxed", BoxedAnnotation, PersonAnnotation)
 
 
-def instances(annotations: list[Json], size: Size, path: Path, classes: Mapping[int, int] = THING_CLASSES) -> Instances:
+def instances(
+    annotations: list[BoxedAnnotation], size: Size, path: Path, classes: Mapping[int, int] = THING_CLASSES
+) -> Instances:
     """Return the things of an image with their masks.
 
     Boxes are those annotated, cut at the border of the image; objects whose box has no area are left out, as
@@ -37,19 +46,21 @@ def instances(annotations: list[Json], size: Size, path: Path, classes: Mapping[
         DataFileError: a segmentation is damaged; the message names the annotation.
     """
     kept, boxes = _with_boxes(annotations, size)
-    masks = [_mask(annotation, size, path) for annotation in kept]
-    stacked = np.stack(masks) if masks else np.zeros((0, *size), dtype=np.uint8)
+    # Filled one by one: with many objects in a large image, a second copy would not fit into memory.
+    masks = np.empty((len(kept), *size), dtype=bool)
+    for place, annotation in enumerate(kept):
+        masks[place] = _mask(annotation, size, path)
     return Instances(
         size=size,
         boxes=boxes,
-        classes=torch.tensor([classes[annotation["category_id"]] for annotation in kept], dtype=torch.int64),
+        classes=torch.tensor([classes[annotation.category_id] for annotation in kept], dtype=torch.int64),
         areas=_areas(kept),
         crowd=_crowd(kept),
-        masks=torch.from_numpy(stacked.astype(bool)),
+        masks=torch.from_numpy(masks),
     )
 
 
-def people(annotations: list[Json], size: Size) -> Instances:
+def people(annotations: list[PersonAnnotation], size: Size) -> Instances:
     """Return the people of an image with their keypoints, all of class 0 and without masks.
 
     Args:
@@ -57,7 +68,7 @@ def people(annotations: list[Json], size: Size) -> Instances:
         size: height and width of the image in pixels.
     """
     kept, boxes = _with_boxes(annotations, size)
-    points = np.array([annotation["keypoints"] for annotation in kept], dtype=np.float32)
+    points = np.array([annotation.keypoints for annotation in kept], dtype=np.float32)
     points = points.reshape(len(kept), NUM_KEYPOINTS, 3)
     points[points[..., 2] == 0] = 0
     return Instances(
@@ -70,7 +81,7 @@ def people(annotations: list[Json], size: Size) -> Instances:
     )
 
 
-def stuff_from_masks(annotations: list[Json], size: Size, path: Path) -> tv_tensors.Mask:
+def stuff_from_masks(annotations: list[BoxedAnnotation], size: Size, path: Path) -> tv_tensors.Mask:
     """Return a stuff map of 92 classes, the last one for everything that is a thing; the rest is ignored.
 
     Args:
@@ -83,7 +94,7 @@ def stuff_from_masks(annotations: list[Json], size: Size, path: Path) -> tv_tens
     """
     classes = np.full(size, IGNORE, dtype=np.uint8)
     for annotation in annotations:
-        classes[_mask(annotation, size, path) > 0] = STUFF_CLASSES[annotation["category_id"]]
+        classes[_mask(annotation, size, path) > 0] = STUFF_CLASSES[annotation.category_id]
     return tv_tensors.Mask(torch.from_numpy(classes))
 
 
@@ -100,7 +111,11 @@ def stuff_from_segments(segments: PanopticSegments) -> tv_tensors.Mask:
 
 
 def panoptic(
-    annotation: Json, map_path: Path, size: Size, path: Path, classes: Mapping[int, int] = PANOPTIC_CLASSES
+    annotation: PanopticAnnotation,
+    map_path: Path,
+    size: Size,
+    path: Path,
+    classes: Mapping[int, int] = PANOPTIC_CLASSES,
 ) -> PanopticSegments:
     """Return the segments of an image.
 
@@ -118,15 +133,15 @@ def panoptic(
     if codes.shape[:2] != size:
         raise DataFileError(f"{map_path}: the map has {codes.shape[:2]} pixels, its image {size}; fetch it again.")
     ids = codes[..., 0].astype(np.int32) + 256 * codes[..., 1].astype(np.int32) + 65536 * codes[..., 2].astype(np.int32)
-    segments = annotation["segments_info"]
-    listed = np.array([segment["id"] for segment in segments], dtype=np.int64)
+    segments = annotation.segments_info
+    listed = np.array([segment.id for segment in segments], dtype=np.int64)
     # Few pixels differ from their left neighbour, and only those are sorted.
     drawn = np.unique(np.concatenate([ids[:, 0], ids[:, 1:][ids[:, 1:] != ids[:, :-1]]]))
     _same_segments(listed, drawn[drawn > 0], map_path, path)
     return PanopticSegments(
         ids=torch.from_numpy(ids),
         segment_ids=torch.from_numpy(listed),
-        classes=torch.tensor([classes[segment["category_id"]] for segment in segments], dtype=torch.int64),
+        classes=torch.tensor([classes[segment.category_id] for segment in segments], dtype=torch.int64),
         crowd=_crowd(segments),
     )
 
@@ -164,16 +179,17 @@ def _same_segments(listed: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64], 
             )
 
 
-def _mask(annotation: Json, size: Size, path: Path) -> Mask:
+def _mask(annotation: BoxedAnnotation, size: Size, path: Path) -> Mask:
+    segmentation = decode_segmentation(path, f"annotation {annotation.id}", annotation.segmentation)
     try:
-        return decode_segmentation(annotation.get("segmentation"), size)
+        return draw_mask(segmentation, size)
     except SegmentationError as error:
-        raise DataFileError(f"{path}: annotation {annotation['id']}: {error}.") from error
+        raise DataFileError(f"{path}: annotation {annotation.id}: {error}.") from error
 
 
-def _with_boxes(annotations: list[Json], size: Size) -> tuple[list[Json], torch.Tensor]:
+def _with_boxes(annotations: list[Boxed], size: Size) -> tuple[list[Boxed], torch.Tensor]:
     """Return the annotations whose box has an area inside the image, and their boxes (n, 4)."""
-    boxes = np.array([annotation["bbox"] for annotation in annotations], dtype=np.float64).reshape(-1, 4)
+    boxes = np.array([annotation.bbox for annotation in annotations], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     boxes = boxes.clip(0, np.array([size[1], size[0], size[1], size[0]]))
     seen = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
@@ -181,9 +197,9 @@ def _with_boxes(annotations: list[Json], size: Size) -> tuple[list[Json], torch.
     return kept, torch.from_numpy(boxes[seen].astype(np.float32))
 
 
-def _areas(annotations: list[Json]) -> torch.Tensor:
-    return torch.tensor([float(annotation["area"]) for annotation in annotations], dtype=torch.float32)
+def _areas(annotations: Sequence[BoxedAnnotation | PersonAnnotation]) -> torch.Tensor:
+    return torch.tensor([annotation.area for annotation in annotations], dtype=torch.float32)
 
 
-def _crowd(annotations: list[Json]) -> torch.Tensor:
-    return torch.tensor([bool(annotation["iscrowd"]) for annotation in annotations], dtype=torch.bool)
+def _crowd(annotations: Sequence[BoxedAnnotation | PersonAnnotation | Segment]) -> torch.Tensor:
+    return torch.tensor([bool(annotation.iscrowd) for annotation in annotations], dtype=torch.bool)

@@ -1,18 +1,19 @@
 """Masks from the three ways in which COCO writes them: polygons, run lengths, compressed run lengths.
 
-pycocotools draws the polygons. Run lengths are decoded here, because it leaves memory as it was where the runs of a
-damaged file end too early, and with it a mask of arbitrary values.
+faster-coco-eval draws polygons and compresses. Run lengths are decoded and checked here before its C code sees them,
+because like pycocotools it leaves memory as it was where the runs of a damaged file end too early.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_masks
+from faster_coco_eval.core import mask as coco_masks
+from fmtl_datasets.sources.coco.format import Segmentation
 
 Mask = npt.NDArray[np.uint8]
+Size = tuple[int, int]
+Runs = npt.NDArray[np.int64]
 
 MIN_POLYGON = 6
 """Numbers of a polygon with an area; what is shorter encloses no pixel."""
@@ -22,11 +23,11 @@ class SegmentationError(ValueError):
     """A segmentation that is none; the message says why and is completed by whoever knows the annotation."""
 
 
-def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> Mask:
+def draw_mask(segmentation: Segmentation, size: Size) -> Mask:
     """Draw a mask.
 
     Args:
-        segmentation: a list of polygons, or an object with ``size`` and ``counts``.
+        segmentation: polygons or run lengths.
         size: height and width of the image in pixels.
 
     Returns:
@@ -35,46 +36,53 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> Mask:
     Raises:
         SegmentationError: it is damaged or of another size.
     """
+    runs = run_lengths(segmentation, size)
+    values = (np.arange(len(runs)) % 2).astype(np.uint8)
+    return np.repeat(values, runs).reshape(size[1], size[0]).T
+
+
+def compressed_mask(segmentation: Segmentation, size: Size) -> bytes:
+    """Return a mask as COCO's compressed run lengths; arguments and errors as in `draw_mask`."""
+    runs = run_lengths(segmentation, size).tolist()
+    return bytes(coco_masks.frPyObjects({"size": list(size), "counts": runs}, *size)["counts"])
+
+
+def run_lengths(segmentation: Segmentation, size: Size) -> Runs:
+    """Return the lengths of the runs of zeros and ones, in turn, down the columns of a mask.
+
+    They are known to fill the image. Arguments and errors as in `draw_mask`.
+    """
     if isinstance(segmentation, list):
         return _polygons(segmentation, size)
-    if not isinstance(segmentation, dict) or "counts" not in segmentation:
-        raise SegmentationError("its segmentation is neither a list of polygons nor run lengths with size and counts")
-    if list(segmentation.get("size", ())) != list(size):
+    if segmentation.size != size:
         raise SegmentationError(
-            f"its segmentation is for {segmentation.get('size')} pixels, its image has {list(size)} (height, width)"
+            f"its segmentation is for {list(segmentation.size)} pixels, its image has {list(size)} (height, width)"
         )
-    counts = segmentation["counts"]
-    return _from_runs(_decompressed(counts) if isinstance(counts, str) else _plain_runs(counts), size)
+    counts = segmentation.counts
+    runs = _decompressed(counts) if isinstance(counts, str) else np.array(counts, dtype=np.int64)
+    if len(runs) == 0 or runs.min() < 0 or runs.sum() != size[0] * size[1]:
+        raise SegmentationError(
+            f"the runs of its segmentation cover {int(runs.sum())} pixels, its image has {size[0] * size[1]}"
+        )
+    return runs
 
 
-def _polygons(polygons: list[Any], size: tuple[int, int]) -> Mask:
+def _polygons(polygons: list[list[float]], size: Size) -> Runs:
     height, width = size
-    kept = []
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) % 2:
-            raise SegmentationError("a polygon of its segmentation is no list of pairs x, y")
-        try:
-            points = np.array(polygon, dtype=np.float64).reshape(-1, 2)
-        except (ValueError, TypeError) as error:
-            raise SegmentationError("a polygon of its segmentation holds something that is no number") from error
-        # pycocotools takes memory in proportion to the coordinates, without a limit, and all of it for NaN.
-        if not (np.isfinite(points).all() and (np.abs(points) <= 2 * max(height, width)).all()):
+        if len(polygon) % 2:
+            raise SegmentationError(f"a polygon of its segmentation is no list of pairs x, y: it has {len(polygon)}")
+        # The library takes memory in proportion to the coordinates, without a limit.
+        if not all(abs(value) <= 2 * max(height, width) for value in polygon):
             raise SegmentationError(f"a polygon of its segmentation leaves its image of {height} x {width} pixels")
-        if len(polygon) >= MIN_POLYGON:
-            kept.append(polygon)
+    kept = [polygon for polygon in polygons if len(polygon) >= MIN_POLYGON]
     if not kept:
-        return np.zeros(size, dtype=np.uint8)
+        return np.array([height * width], dtype=np.int64)
     drawn = coco_masks.merge(coco_masks.frPyObjects(kept, height, width))
-    return _from_runs(_decompressed(drawn["counts"].decode("ascii")), size)
+    return _decompressed(drawn["counts"].decode("ascii"))
 
 
-def _plain_runs(counts: Any) -> npt.NDArray[np.int64]:
-    if not isinstance(counts, list) or not all(isinstance(count, int) for count in counts):
-        raise SegmentationError("the counts of its segmentation are neither a text nor a list of whole numbers")
-    return np.array(counts, dtype=np.int64)
-
-
-def _decompressed(text: str) -> npt.NDArray[np.int64]:
+def _decompressed(text: str) -> Runs:
     """Undo COCO's compression of run lengths.
 
     A number is written in groups of five bits, the lowest first, each as a character from '0' on; 32 is added where
@@ -97,15 +105,4 @@ def _decompressed(text: str) -> npt.NDArray[np.int64]:
     numbers -= negative.astype(np.int64) << (5 * lengths)
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
-
-
-def _from_runs(runs: npt.NDArray[np.int64], size: tuple[int, int]) -> Mask:
-    """Fill a mask down its columns: off, on, off and so forth."""
-    height, width = size
-    if len(runs) == 0 or runs.min() < 0 or runs.sum() != height * width:
-        raise SegmentationError(
-            f"the runs of its segmentation cover {int(runs.sum())} pixels, its image has {height * width}"
-        )
-    values = (np.arange(len(runs)) % 2).astype(np.uint8)
-    return np.repeat(values, runs).reshape(width, height).T
+    return np.asarray(numbers, dtype=np.int64)

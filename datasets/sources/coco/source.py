@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from fmtl_datasets.catalogue import DATA_SETS
-from fmtl_datasets.shared.source import DataLayoutError, Indices, SourceFile, SourceSettings
+from fmtl_datasets.shared.source import DataFileError, DataLayoutError, Indices, SourceFile, SourceSettings
 from fmtl_datasets.sources.coco.annotation_files import (
     ARCHIVES,
     SITE,
@@ -17,7 +17,7 @@ from fmtl_datasets.sources.coco.annotation_files import (
     file_of_task,
     find_layout,
 )
-from fmtl_datasets.sources.coco.dataset import CocoImages, OpenFile, map_name
+from fmtl_datasets.sources.coco.dataset import CocoImages, OpenFile
 from fmtl_datasets.sources.coco.index import AnnotationIndex, load_index
 
 COCO_TASKS = DATA_SETS["coco"].tasks
@@ -100,11 +100,12 @@ class CocoSource:
         for task, kind in kinds.items():
             yield SourceFile(image_list, task, self._layout.annotations(kind, image_list))
         index = self._list(image_list)
+        maps = self._map_names(image_list) if "panoptic" in kinds.values() else {}
         for image_id, name in zip(index.image_ids.tolist(), index.file_names.tolist(), strict=True):
             yield SourceFile(f"{image_id:012d}", "image", self._layout.images(image_list) / name)
             for task, kind in kinds.items():
-                if kind == "panoptic":
-                    path = self._layout.panoptic_maps(image_list) / map_name(name)
+                if kind == "panoptic" and image_id in maps:
+                    path = self._layout.panoptic_maps(image_list) / maps[image_id]
                     yield SourceFile(f"{image_id:012d}", task, path)
 
     def open(self, tasks: Sequence[str], image_list: str, indices: Indices | None = None) -> CocoImages:
@@ -130,7 +131,22 @@ class CocoSource:
     def _open_file(self, kind: FileKind, split: str, image_ids: Indices) -> OpenFile:
         path = self._layout.require_annotations(kind, split)
         index = load_index(path, kind, self._root, self._cache)
+        unlisted = np.setdiff1d(index.image_ids, self._list(split).image_ids)
+        if len(unlisted):
+            shorter = self._layout.annotations(self._list_kind(split), split)
+            raise DataFileError(
+                f"{path} lists image {unlisted[0]} ({len(unlisted)} such images), which {shorter} does not list, and "
+                f"the images of {split} are taken from there. List all images in both, or move {shorter.name} away "
+                f"if no client reads it."
+            )
         return OpenFile(path, index, index.positions(image_ids, path))
+
+    def _map_names(self, split: str) -> Mapping[int, str]:
+        """Return the names of the panoptic maps by image."""
+        path = self._layout.require_annotations("panoptic", split)
+        index = load_index(path, "panoptic", self._root, self._cache)
+        owners = np.repeat(index.image_ids, np.diff(index.first)).tolist()
+        return dict(zip(owners, index.map_names.tolist(), strict=True))
 
     def _list_kind(self, split: str) -> FileKind:
         if split not in self.lists:

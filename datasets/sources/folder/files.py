@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from fmtl_datasets.shared.paths import path_problem
 from fmtl_datasets.shared.source import DataFileError, DataLayoutError
-from fmtl_datasets.sources.folder.settings import path_problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 

@@ -8,15 +8,9 @@ from pathlib import Path
 
 from fmtl_datasets.shared.conventions import Sample
 from fmtl_datasets.shared.source import DataFileError
+from fmtl_datasets.sources.coco.format import BoxedAnnotation, PanopticAnnotation, PersonAnnotation
 from fmtl_datasets.sources.coco.labels import instances, panoptic, people
-from fmtl_datasets.sources.folder.annotations import (
-    AnnotatedImage,
-    AnnotationFile,
-    has_area,
-    has_objects,
-    has_people,
-    read_annotations,
-)
+from fmtl_datasets.sources.folder.annotations import AnnotationFile, read_annotations
 from fmtl_datasets.sources.folder.dataset import Size
 from fmtl_datasets.sources.folder.files import DataRoot
 from fmtl_datasets.sources.folder.settings import ObjectFiles, PanopticFiles
@@ -47,48 +41,47 @@ class Objects:
         Raises:
             DataFileError: the annotation file does not know the image.
         """
-        image = self._image(image_id)
-        return () if self.maps is None else (self.maps / image.annotations[0]["file_name"],)
+        first = self.file.index.first[self._position(image_id)]
+        return () if self.maps is None else (self.maps / str(self.file.index.map_names[first]),)
 
     def trainable(self, image_id: str) -> bool:
         """Whether there is anything to train on."""
-        if self.task == "panoptic":
-            return True
-        image = self._image(image_id)
-        return has_people(image) if self.task == "keypoints" else has_objects(image)
+        return self.file.index.count(self.file.index.trainable, self._position(image_id)) > 0
 
     def left_out(self, image_id: str) -> int:
         """How many annotated objects the label of an image does not have: those without an area inside the image."""
-        if self.task == "panoptic" or image_id not in self.file.images:
-            return 0
-        image = self._image(image_id)
-        return sum(not has_area(entry, image.size) for entry in image.annotations)
+        position = self.file.positions.get(image_id)
+        return 0 if position is None else self.file.index.count(~self.file.index.visible, position)
 
     def read(self, image_id: str, size: Size) -> Sample:
         """The label of an image; errors name the annotation file and the annotation, or the panoptic map."""
-        image, path = self._image(image_id), self.file.path
-        if image.size != size:
+        position, index, path = self._position(image_id), self.file.index, self.file.path
+        height, width = index.sizes[position].tolist()
+        if (height, width) != size:
             raise DataFileError(
-                f"{path}: image {image_id!r} is said to have {image.size[0]} rows and {image.size[1]} columns; it has "
+                f"{path}: image {image_id!r} is said to have {height} rows and {width} columns; it has "
                 f"{size[0]} and {size[1]}. Annotate the stored pixels (EXIF notes are not followed)."
             )
         if self.task == "keypoints":
-            return {self.task: people(image.annotations, size)}
+            return {self.task: people(index.read(position, path, PersonAnnotation), size)}
         if self.task == "instance":
-            return {self.task: instances(image.annotations, size, path, self.file.classes)}
-        annotation, map_path = image.annotations[0], self.files(image_id)[0]
+            annotations = index.read(position, path, BoxedAnnotation)
+            return {self.task: instances(annotations, size, path, self.file.classes)}
+        annotation, map_path = index.read(position, path, PanopticAnnotation)[0], self.files(image_id)[0]
         return {self.task: panoptic(annotation, map_path, size, path, self.file.classes)}
 
-    def _image(self, image_id: str) -> AnnotatedImage:
-        image = self.file.images.get(image_id)
-        if image is None:
+    def _position(self, image_id: str) -> int:
+        """Return the place of an image in the index."""
+        position = self.file.positions.get(image_id)
+        if position is None:
             raise DataFileError(
                 f"{self.file.path}: does not list image {image_id!r}. Its file_name has to be the path in the image "
                 f"folder; list images without objects, too."
             )
-        if self.task == "panoptic" and not image.annotations:
+        first = self.file.index.first
+        if self.task == "panoptic" and first[position] == first[position + 1]:
             raise DataFileError(f"{self.file.path}: has no annotation for image {image_id!r}.")
-        return image
+        return position
 
 
 @dataclass(frozen=True)

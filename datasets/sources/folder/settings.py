@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, Self
 
 from fmtl_datasets.scenarios.share import StrictModel, Whole
 from fmtl_datasets.shared.conventions import IGNORE
+from fmtl_datasets.shared.paths import path_problem
 from pydantic import AfterValidator, Field, PlainValidator, field_validator, model_validator
 
 MAX_CLASSES = 255
 MAX_VALUE = 65535
-
-
-def path_problem(given: str) -> str | None:
-    """Return what is wrong with a path that must lie inside the data root, as far as its text tells; None if nothing.
-
-    Args:
-        given: a path with forward slashes.
-    """
-    windows = PureWindowsPath(given)
-    if not given.strip() or "\0" in given:
-        return "is not a path"
-    if given.startswith(("/", "~")) or windows.drive or "\\" in given:
-        return "is not a path inside the data root with forward slashes"
-    if ".." in PurePosixPath(given).parts:
-        return "is not a path inside the data root"
-    return None
 
 
 def _inside(given: str) -> str:

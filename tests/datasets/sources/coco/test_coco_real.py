@@ -13,8 +13,9 @@ import pytest
 from fmtl_datasets.shared.conventions import IGNORE
 from fmtl_datasets.shared.source import SourceSettings
 from fmtl_datasets.sources.coco.categories import PANOPTIC_STUFF, THINGS
+from fmtl_datasets.sources.coco.format import BoxedAnnotation, decode_segmentation
 from fmtl_datasets.sources.coco.index import load_index
-from fmtl_datasets.sources.coco.masks import decode_segmentation
+from fmtl_datasets.sources.coco.masks import draw_mask
 from fmtl_datasets.sources.coco.source import open_source
 from PIL import Image
 
@@ -126,9 +127,9 @@ def test_index_finds_the_annotations_that_the_official_library_finds(root: Path)
     index, reference = load_index(path, "instances", root, None), COCO(str(path))
     assert index.image_ids.tolist() == sorted(reference.imgs)
     for place, image_id in enumerate(index.image_ids.tolist()):
-        entries = index.read(place, path)
-        assert entries == reference.imgToAnns[image_id]
+        entries = index.read(place, path, BoxedAnnotation)
+        assert [entry.id for entry in entries] == [entry["id"] for entry in reference.imgToAnns[image_id]]
         size = (int(index.sizes[place, 0]), int(index.sizes[place, 1]))
-        for entry in entries[:2]:
-            drawn = decode_segmentation(entry["segmentation"], size)
-            assert np.array_equal(drawn, reference.annToMask(entry))
+        for entry, theirs in zip(entries[:2], reference.imgToAnns[image_id], strict=False):
+            drawn = draw_mask(decode_segmentation(path, "", entry.segmentation), size)
+            assert np.array_equal(drawn, reference.annToMask(theirs))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from errors import naming
+from fmtl_datasets.shared.paths import path_problem
 from fmtl_datasets.shared.source import DataFileError, DataLayoutError, SourceSettings
-from fmtl_datasets.sources.folder.settings import ClassFiles, Description, path_problem
+from fmtl_datasets.sources.folder.settings import ClassFiles, Description
 from fmtl_datasets.sources.folder.source import FolderSource, open_source
 from PIL import Image
 from tiny_folder import write_folder
