@@ -121,6 +121,7 @@ def _run(work: Reproduction, wanted: tuple[str, ...], anew: tuple[str, ...], wor
     from fmtl.errors import RunError, RunInterruptedError
     from fmtl.interruption import SignalWatch
     from fmtl.reproduce.perform import check, perform_all
+    from fmtl_strategies.contract.files import InUseError
 
     check(work)
     seeds = ", ".join(map(str, work.seeds))
@@ -136,7 +137,7 @@ def _run(work: Reproduction, wanted: tuple[str, ...], anew: tuple[str, ...], wor
             err=True,
         )
         raise typer.Exit(128 + interruption.signal_number) from interruption
-    except RunError as error:
+    except (RunError, InUseError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     _show(report)

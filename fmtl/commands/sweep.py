@@ -42,6 +42,7 @@ def command(
     from fmtl.sweeps.perform import Selection, perform, planned, sweep_engine
     from fmtl.sweeps.summary import failures, to_table
     from fmtl.tables import console
+    from fmtl_strategies.contract.files import InUseError
 
     sweep = read_sweep(file, out)
     selection = Selection(tuple(only or ()), tuple(again or ()))
@@ -61,7 +62,7 @@ def command(
             err=True,
         )
         raise typer.Exit(128 + interruption.signal_number) from interruption
-    except RunError as error:
+    except (RunError, InUseError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from error
     screen = console()

@@ -50,7 +50,7 @@ def perform_all(
 
     Raises:
         SweepError: a folder holds something else than its run.
-        RunError: another process works on the folder.
+        InUseError: another process works on the folder.
         RunInterruptedError: a signal asked for the end.
     """
     wanted = {work.table.runs_of(method) for method in methods}

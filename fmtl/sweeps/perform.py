@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmtl.engine.options import Engine
 from fmtl.engine.ray_cluster import machine_cpus
-from fmtl.locks import exclusive
+from fmtl.errors import SettingError
 from fmtl.sweeps.file import Sweep
 from fmtl.sweeps.plan import Job, State, chosen, clear, jobs_of, keep_scenario, reason_of, state_of, states_of
 from fmtl.sweeps.row import Row
 from fmtl.sweeps.summary import change_against_local, signed, summarise, write_summary
 from fmtl.sweeps.tasks import Outcome, do_all
+from fmtl_strategies.contract.files import single_instance
 
 __all__ = ["Selection", "Verdict", "perform", "planned", "sweep_engine"]
 
@@ -92,10 +94,11 @@ def perform(sweep: Sweep, selection: Selection, engine: Engine, show: Show) -> V
 
     Raises:
         SweepError: the folder cannot be used for this sweep; nothing has been started or removed.
-        RunError: another sweep works on the folder.
+        InUseError: another sweep works on the folder.
+        SettingError: nothing can be written there.
         RunInterruptedError: a signal asked for the end.
     """
-    with exclusive(sweep.out):
+    with _held(sweep.out):
         jobs = jobs_of(sweep)
         wanted, anew = _wanted(sweep, selection)
         states = states_of(jobs, anew)
@@ -155,3 +158,14 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the folder of a sweep, made where it does not exist, for this process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"--out {folder}: it cannot be written to ({error.strerror}); choose another.") from error
+    with single_instance(folder / ".lock", f"Another process is working on {folder}; wait, or choose another --out."):
+        yield

@@ -20,12 +20,12 @@ from fmtl.commands import sweep as sweep_command
 from fmtl.engine import Engine
 from fmtl.errors import RunInterruptedError
 from fmtl.interruption import SignalWatch
-from fmtl.locks import exclusive
 from fmtl.sweeps import perform, tasks
 from fmtl.sweeps.file import SweepError, read_sweep
 from fmtl.sweeps.perform import sweep_engine
 from fmtl.sweeps.plan import Job, clear, jobs_of, keep_scenario, state_of
 from fmtl.sweeps.tasks import Outcome, do_all
+from fmtl_strategies.contract.files import single_instance
 from server_app.config import effective_config, parse_run_config
 from server_app.rounds import RunFailedError
 from tests.support import sweep_tasks
@@ -361,7 +361,7 @@ class TestSummary:
         self, finishing: Callable[[Mapping[str, Any]], list[str]]
     ) -> None:
         done = finishing({})
-        with exclusive(Path("runs/mine").absolute()):
+        with single_instance(Path("runs/mine/.lock"), "held"):
             refused = invoke(write())
         assert refused.exit_code == 1
         assert "Another process is working on" in refused.output
