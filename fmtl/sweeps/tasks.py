@@ -61,13 +61,13 @@ def do_all(
     with starting_cluster(engine) as cluster:
         address = cluster.address() if cluster is not None else str(engine.ray_address)
         with connected(address, engine) as ray:
-            task = ray.remote(do or do_run)
+            # max_calls = 0: workers keep what they have imported and loaded for the next run, also with a GPU.
+            task = ray.remote(max_calls=0)(do or do_run)
             _do_all(ray, task, deque(jobs), engine, ended)
 
 
 def _do_all(ray: Any, task: Any, waiting: deque[Job], engine: Engine, ended: Callable[[Outcome], None]) -> None:
-    # max_calls = 0: workers keep what they have imported and loaded for the next run, also with a GPU.
-    task = task.options(num_cpus=engine.cpus_per_client, num_gpus=engine.gpus_per_client, max_retries=0, max_calls=0)
+    task = task.options(num_cpus=engine.cpus_per_client, num_gpus=engine.gpus_per_client, max_retries=0)
     running: dict[Any, tuple[Job, float]] = {}
     while waiting or running:
         while waiting and len(running) < (engine.workers or 1):
