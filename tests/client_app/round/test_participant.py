@@ -141,7 +141,7 @@ def test_without_kept_moments_the_second_round_would_differ(tmp_path: Path, monk
 
 def test_schedule_follows_the_clients_own_epochs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     participant = tiny.participant(tmp_path, local_epochs=2)
-    cosine = tiny.settings(schedule="cosine", total_rounds=10, decoder_learning_rate=1e-4)
+    cosine = tiny.settings(schedule="cosine", total_rounds=10, decoder_learning_rate=1e-4, warmup_epochs=5)
     with caplog.at_level(logging.INFO, logger="flwr"):
         participant.train(tiny.instruction(1, settings=cosine), Received())
         participant.train(tiny.instruction(9, settings=cosine), Received())  # it was away in rounds 2 to 8

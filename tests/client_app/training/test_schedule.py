@@ -9,7 +9,8 @@ PEAK = 1e-4
 
 
 def rates(total_epochs: int, **settings: object) -> list[float]:
-    chosen = LocalSettings(total_rounds=total_epochs, **settings)
+    published = {"encoder_learning_rate": 1e-4, "decoder_learning_rate": 1e-4, "warmup_epochs": 5}
+    chosen = LocalSettings(total_rounds=total_epochs, **{**published, **settings})
     return [PEAK * rate_factor(epoch, total_epochs, chosen) for epoch in range(total_epochs)]
 
 

@@ -16,10 +16,8 @@ SCALES = [1e-6, 1e-3, 1e3]
 
 
 def new(name: str, seed: int = 0, **parameters: Any) -> PersonalizedStrategy:
-    chosen = settings(rounds=9)
-    local = chosen.local.model_copy(update={"seed": seed})
     named = {key.replace("_", "-"): value for key, value in parameters.items()}
-    return make_strategy(name, type(chosen)(experiment="toy", local=local, upload_format="float32"), named)
+    return make_strategy(name, settings(rounds=9, seed=seed), named)
 
 
 def updates_like(count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -222,7 +222,7 @@ def test_one_task_alone_is_plain_averaging_and_g_is_its_encoder() -> None:
 
 
 def test_a_decoupled_pull_beyond_the_common_encoder_is_refused_before_the_run() -> None:
-    chosen: dict[str, Any] = {"lambda-max": 5001.0, "form": "decoupled"}
-    with pytest.raises(StrategyParameterError, match=naming("m-fed.lambda-max", "5000")):
+    chosen: dict[str, Any] = {"lambda-max": 251.0, "form": "decoupled"}
+    with pytest.raises(StrategyParameterError, match=naming("m-fed.lambda-max", "250")):
         m_fed(**chosen)
-    assert m_fed(**{**chosen, "lambda-max": 4999.0}).chosen.form == "decoupled"
+    assert m_fed(**{**chosen, "lambda-max": 249.0}).chosen.form == "decoupled"
