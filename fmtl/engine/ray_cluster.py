@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ _NOT_INHERITED = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_JOB_ID", *_THREAD_VARIABL
 hand to every worker; each takes as many as it has CPUs."""
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TOO_SLOW = "timed out during startup"
 """In what Ray says where a busy machine could not start it within the 30 seconds that it allows itself."""
 _ATTEMPTS = 10
@@ -169,6 +171,7 @@ def connected(address: str, engine: Engine) -> Iterator[Any]:
 
     # Ray would warn of a change of a default that its processes are told not to follow.
     warnings.filterwarnings("ignore", message=".*RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", category=FutureWarning)
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         ray.init(
             address,
@@ -180,11 +183,19 @@ def connected(address: str, engine: Engine) -> Iterator[Any]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EngineError(f"ray-address = {address!r}: no Ray cluster can be reached there ({error}).") from error
+    _take_back(handlers)
     try:
         _require_cluster(ray, engine)
         yield ray
     finally:
         ray.shutdown()
+
+
+def _take_back(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Put back the signal handlers that Ray has replaced: its own abort the process on SIGTERM, cleaning nothing up."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _for_workers(engine: Engine) -> dict[str, str]:
