@@ -17,6 +17,7 @@ STRATEGIES = ("local", "fedavg")
 
 
 def main() -> None:
+    """Train alone and together, and print the mean change of all tasks."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("scenario", nargs="?", default="default")
     asked.add_argument("--rounds", type=int, default=3)

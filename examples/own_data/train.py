@@ -47,6 +47,7 @@ def write_data(root: Path) -> None:
 
 
 def main() -> None:
+    """Make the data, check it, and train one round on it."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="fmtl-own-data-")).absolute()
     write_data(out / "data")
     check = ["data", "check", "folder", str(out / "data"), "--workers", "1", "--out", str(out / "check")]

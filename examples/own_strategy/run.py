@@ -15,6 +15,7 @@ import fmtl
 
 
 def main() -> None:
+    """Run the strategy of this folder."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("scenario", nargs="?", default="default")
     asked.add_argument("--rounds", type=int, default=2)
