@@ -1,7 +1,4 @@
-"""Train on images of your own: make eight with labels, describe them, check them, train one round.
-
-python examples/own_data/train.py [FOLDER]      for the files of this example; a new temporary one if left out
-"""
+"""Train on eight images made here: labels, description, check, one round; argument: a folder (else a new one)."""
 
 from __future__ import annotations
 
@@ -50,8 +47,8 @@ def main() -> None:
     """Make the data, check it, and train one round on it."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="fmtl-own-data-")).absolute()
     write_data(out / "data")
-    check = ["data", "check", "folder", str(out / "data"), "--workers", "1", "--out", str(out / "check")]
-    subprocess.run([sys.executable, "-m", "fmtl", *check], check=True)
+    check = ["fmtl", "data", "check", "folder", str(out / "data"), "--workers", "1", "--out", str(out / "check")]
+    subprocess.run([sys.executable, "-m", *check], check=True)
     (out / "scenario.yaml").write_text(SCENARIO.replace("DATA", str(out / "data")), encoding="utf-8")
     config = {"strategy": "fedavg", "scenario": str(out / "scenario.yaml"), "num-server-rounds": 1}
     print(fmtl.run(config, out / "run")["status"], "in", out)

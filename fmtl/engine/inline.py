@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from flwr.app import Context, Message
-from flwr.app.user_config import UserConfig
+from flwr.app import Context, Message, UserConfig
 
 from fmtl.engine.local_grid import LocalGrid, failed, with_id
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from flwr.app import Context, Error, Message, RecordDict
-from flwr.app.user_config import UserConfig
+from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.serverapp import Grid
 
 from fmtl_strategies.flower_compat import ErrorCode, NodeInfo, Run, identify_process, set_message_id

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import Error, Message
-from flwr.app.user_config import UserConfig
+from flwr.app import Error, Message, UserConfig
 
 from fmtl.engine.carrier import Bytes, put_back, take_out
 from fmtl.engine.local_grid import LocalGrid, with_id

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from flwr.app import Context, Message, RecordDict
-from flwr.app.user_config import UserConfig
+from flwr.app import Context, Message, RecordDict, UserConfig
 
 from fmtl.engine.carrier import put_back, take_out
 from fmtl_strategies.flower_compat import identify_process
