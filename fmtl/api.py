@@ -62,7 +62,7 @@ def sweep(
         The rows of the comparison, the file that holds it, and whether every run has completed.
 
     Raises:
-        SweepError: a mistake in the file, or a folder that holds something else.
+        SettingError: a mistake in the file, or a folder that holds something else.
         EngineError: the workers cannot be had.
     """
     from fmtl.sweeps.file import read_sweep

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["RunError", "RunInterruptedError", "SettingError"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+__all__ = ["RunError", "RunInterruptedError", "SettingError", "first_fault"]
 
 
 class SettingError(ValueError):
@@ -23,3 +28,15 @@ class RunInterruptedError(RunError):
     def __init__(self, signal_number: int) -> None:
         super().__init__("Interrupted; all processes stopped.")
         self.signal_number = signal_number
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that a model has found wrong, with its place, as in ``runs entry 2.label: ...``."""
+    first = error.errors(include_url=False)[0]
+    place = ""
+    for part in first["loc"]:
+        place += f" entry {part + 1}" if isinstance(part, int) else f"{'.' if place else ''}{part}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    plain = first["type"] == "value_error" or not isinstance(first["input"], bool | int | float | str)
+    given = "" if plain else f" = {first['input']!r}"
+    return f"{place}{given}: {message[:1].lower()}{message[1:]}" if place else message

@@ -29,12 +29,12 @@ def check_settings(values: Mapping[str, Any], clients: tuple[ClientEntry, ...]) 
     make_strategy(config.strategy, config, parameters)
     for entry in clients:
         resolve_encoder(entry.encoder)
-    _require_data(clients)
+    require_data(clients)
     for entry in clients:
-        _require_weights(entry)
+        require_weights(entry)
 
 
-def _require_data(clients: Sequence[ClientEntry]) -> None:
+def require_data(clients: Sequence[ClientEntry]) -> None:
     """Refuse clients whose data sets are not there; all that is missing is named at once."""
     is_rooted = bool(os.environ.get(DATA_ROOT_VARIABLE))
     missing: dict[str, ClientEntry] = {}
@@ -71,7 +71,8 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(distinct[:-1]), distinct[-1]] if len(distinct) > 1 else distinct)
 
 
-def _require_weights(entry: ClientEntry) -> None:
+def require_weights(entry: ClientEntry) -> None:
+    """Refuse a client whose file of encoder weights is not there."""
     weights = entry.weights_path()
     if weights is not None and not weights.is_file():
         raise ScenarioError(

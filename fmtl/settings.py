@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +16,16 @@ __all__ = [
     "ConfigValue",
     "RunConfig",
     "SettingError",
-    "app_config",
     "as_toml",
     "default_settings",
+    "dotted",
     "fold_parameters",
     "merge",
     "merge_all",
     "parse_setting",
+    "plain_values",
     "read_config_file",
+    "read_json",
     "read_settings",
     "read_toml",
 ]
@@ -76,24 +79,6 @@ def _refuse_unread(values: RunConfig, sources: Sequence[tuple[RunConfig, str]]) 
             read.refuse(given)
         except StrategyParameterError as error:
             raise SettingError(f"{source}: {error}.") from error
-
-
-def app_config(app_dir: Path) -> RunConfig:
-    """The keys and defaults of an app: `[tool.flwr.app.config]` of its pyproject.toml, flattened.
-
-    Raises:
-        SettingError: the folder holds no Flower app.
-    """
-    path = app_dir / "pyproject.toml"
-    if not path.is_file():
-        raise SettingError(
-            f"{app_dir} is not a Flower app: it has no pyproject.toml. Give the checkout's folder, as in "
-            f"`fmtl run PATH`, or start the command there."
-        )
-    app = read_toml(path).get("tool", {}).get("flwr", {}).get("app")
-    if not isinstance(app, dict):
-        raise SettingError(f"{path} describes no Flower app: it has no section [tool.flwr.app].")
-    return _flatten(app.get("config", {}), str(path))
 
 
 def merge(defaults: Mapping[str, ConfigValue], overrides: Mapping[str, ConfigValue], source: str) -> RunConfig:
@@ -185,7 +170,7 @@ def read_config_file(path: Path) -> RunConfig:
     """
     if not path.is_file():
         raise SettingError(f"--config {path}: there is no such file; give a TOML file of run config keys.")
-    return _flatten(read_toml(path), str(path))
+    return plain_values(dotted(read_toml(path)), str(path))
 
 
 def parse_setting(text: str) -> tuple[str, ConfigValue]:
@@ -224,20 +209,45 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path} is not valid TOML: {error}.") from error
 
 
-def _flatten(table: Mapping[str, Any], source: str, prefix: str = "") -> RunConfig:
-    flat: RunConfig = {}
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Parse a JSON file that holds a table; None where there is no such file.
+
+    Raises:
+        SettingError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingError(f"{path} is damaged ({error}); restore it, or remove its folder.") from error
+    if not isinstance(content, dict):
+        raise SettingError(f"{path} is damaged: it holds no table; restore it, or remove its folder.")
+    return content
+
+
+def dotted(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Tables inside a table as dotted keys: `[fedhca2]` with `c = 0.5` is `fedhca2.c`."""
+    flat: dict[str, Any] = {}
     for key, value in table.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat.update(_flatten(value, source, f"{name}."))
-        elif isinstance(value, bool | int | float | str):
-            flat[name] = value
-        else:
+        flat.update(dotted(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def plain_values(values: Mapping[str, Any], source: str) -> RunConfig:
+    """Values that a run config can hold.
+
+    Raises:
+        SettingError: a list or a date.
+    """
+    for key, value in values.items():
+        if not isinstance(value, bool | int | float | str):
             raise SettingError(
-                f"{source}: {name} = {value!r} is a {type(value).__name__}; a run config holds only true, false, "
+                f"{source}: {key} = {value!r} is a {type(value).__name__}; a run config holds only true, false, "
                 f"numbers and texts."
             )
-    return flat
+    return dict(values)
 
 
 def _unknown(key: str, known: Mapping[str, ConfigValue], source: str) -> str:

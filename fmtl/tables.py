@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 __all__ = [
     "WIDTH",
+    "WideTable",
     "console",
     "escaped",
     "format_bytes",
     "format_seconds",
-    "markdown_row",
     "markdown_table",
     "plain_table",
     "printable",
@@ -22,6 +24,12 @@ __all__ = [
 
 WIDTH = 100
 """Characters in a line where the output goes to a file or a pipe, which have no width of their own."""
+
+_LONGEST_NAME = 30
+"""Longer names at the left of a wide table are folded on the terminal."""
+
+_BETWEEN = 3
+"""Characters between two columns on the terminal."""
 
 MARKUP = "\\|*_<>`[]"
 """Characters that Markdown would read as markup, links or pictures."""
@@ -55,12 +63,71 @@ def markdown_table(heading: Sequence[str], rows: Iterable[Iterable[object]], *, 
         right: columns, counted from 0, that stand at the right.
     """
     rule = ("---:" if index in right else "---" for index in range(len(heading)))
-    lines = [markdown_row(map(escaped, heading)), markdown_row(rule)]
-    return "\n".join((*lines, *(markdown_row(escaped(str(cell)) for cell in row) for row in rows)))
+    lines = [_markdown_row(map(escaped, heading)), _markdown_row(rule)]
+    return "\n".join((*lines, *(_markdown_row(escaped(str(cell)) for cell in row) for row in rows)))
 
 
-def markdown_row(cells: Iterable[str]) -> str:
-    """One line of a Markdown table; the cells are Markdown already."""
+@dataclass(frozen=True)
+class WideTable:
+    """A table that is cut into several where it does not fit the width.
+
+    Attributes:
+        heading: names of the columns, which may have several lines.
+        rows: the cells; bold is kept in Markdown.
+        lead: how many of the first columns say what a row is; they stand at the left of every part.
+        total: whether a line stands above the last row.
+    """
+
+    heading: Sequence[str]
+    rows: Sequence[Sequence[Text]]
+    lead: int
+    total: bool = False
+
+    def parts(self, width: int) -> Iterator[WideTable]:
+        """Cut the table: columns in their order, as many in each part as fit into so many characters, at least one."""
+        columns = zip(self.heading, *self.rows, strict=True)
+        widths = [max(len(line) for cell in column for line in str(cell).split("\n")) + _BETWEEN for column in columns]
+        names = list(range(self.lead))
+        available = width - sum(min(widths[index], _LONGEST_NAME + _BETWEEN) for index in names)
+        parts: list[list[int]] = []
+        for index in range(self.lead, len(widths)):
+            if parts and sum(widths[other] for other in (*parts[-1], index)) <= available:
+                parts[-1].append(index)
+            else:
+                parts.append([index])
+        for part in parts:
+            chosen = names + part
+            rows = [[row[index] for index in chosen] for row in self.rows]
+            yield replace(self, heading=[self.heading[index] for index in chosen], rows=rows)
+
+    def printed(self) -> Table:
+        """The table for the terminal."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for index, name in enumerate(self.heading):
+            lines = Text("\n".join(map(printable, name.split("\n"))))
+            if index < self.lead:
+                table.add_column(lines, overflow="fold", max_width=_LONGEST_NAME)
+            else:
+                table.add_column(lines, justify="right", no_wrap=True)
+        for number, row in enumerate(self.rows, start=1):
+            if self.total and number == len(self.rows):
+                table.add_section()
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """The table in GitHub-flavoured Markdown."""
+        lines = [
+            _markdown_row("<br>".join(map(escaped, name.split("\n"))) for name in self.heading),
+            _markdown_row("---" if index < self.lead else "---:" for index in range(len(self.heading))),
+        ]
+        for row in self.rows:
+            texts = [(escaped(cell.plain), cell.style == "bold") for cell in row]
+            lines.append(_markdown_row(f"**{text}**" if is_bold else text for text, is_bold in texts))
+        return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

@@ -34,12 +34,13 @@ def command(
     from fmtl.report.comparison import compare_runs
     from fmtl.report.markdown import delta_m_note
     from fmtl.report.run_reader import read_run
-    from fmtl.report.selection import select_pairs
-    from fmtl.report.table import Footnotes, blocks, to_rich
+    from fmtl.report.selection import select
+    from fmtl.report.table import Footnotes, comparison_table
     from fmtl.tables import console
 
     comparison = compare_runs([read_run(run) for run in runs], None if local is None else read_run(local))
-    rows = select_pairs(comparison.measures, columns or [])
+    names = {(client, task): (client, task, f"{client}/{task}") for client, task in comparison.measures}
+    rows = select(names, columns, "--columns") if columns else tuple(names)
 
     screen = console()
     notes = Footnotes()
@@ -50,8 +51,8 @@ def command(
     for title, shown in parts:
         if comparison.seeds:
             screen.print(Text(title, style="bold"))
-        for block in blocks(comparison, shown, rows, notes, width=screen.width):
-            screen.print(to_rich(block))
+        for part in comparison_table(comparison, shown, rows, notes).parts(screen.width):
+            screen.print(part.printed())
     for line in (delta_m_note(comparison, rows), *notes.lines(), *comparison.notes):
         screen.print(Text(line))
 

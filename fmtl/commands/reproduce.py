@@ -45,10 +45,11 @@ def command(
     Started again, it goes on where it was. Exits with 0 when every run has completed, 1 when one failed, 2 for a wrong
     setting or missing data.
     """
+    from fmtl.errors import SettingError
     from fmtl.reproduce.measured import measure
     from fmtl.reproduce.perform import choose_device
     from fmtl.reproduce.plan import DEFAULT_SEEDS, default_folder, methods_of, read_seeds, reproduction, seeds_on_disk
-    from fmtl.reproduce.table import TableError, load_table
+    from fmtl.reproduce.table import load_table
 
     if table is None or list_only:
         _list()
@@ -56,7 +57,9 @@ def command(
     _check_dry_run(dry_run=dry_run, report=report, again=again)
     if data is not None:
         if not data.expanduser().is_dir():
-            raise TableError(f"--data {data}: there is no such folder; give the one that holds the data sets' folders.")
+            raise SettingError(
+                f"--data {data}: there is no such folder; give the one that holds the data sets' folders."
+            )
         os.environ["FMTL_DATA_ROOT"] = str(data.expanduser().absolute())
     found = load_table(table)
     count = rounds or found.rounds
@@ -90,13 +93,13 @@ def _list() -> None:
 
 def _check_dry_run(*, dry_run: bool, report: bool, again: str | None) -> None:
     """Refuse options that ask for different things, before one of them is left out without a word."""
-    from fmtl.reproduce.table import TableError
+    from fmtl.errors import SettingError
 
     if dry_run and report:
-        raise TableError("--dry-run says what is to come and --report what has been measured; give one of them.")
+        raise SettingError("--dry-run says what is to come and --report what has been measured; give one of them.")
     if again and (dry_run or report):
         option = "--dry-run" if dry_run else "--report"
-        raise TableError(
+        raise SettingError(
             f"--again {again} removes runs, but {option} starts and removes nothing; leave one of them out."
         )
 
@@ -105,7 +108,7 @@ def _dry_run(work: Reproduction, wanted: tuple[str, ...]) -> None:
     from fmtl.reproduce.dry_run import dry_run
     from fmtl.tables import console
 
-    dry_run(work, wanted, console(), lambda line: typer.echo(line, err=True))
+    dry_run(work, wanted, console())
 
 
 def _show(report: Report) -> None:

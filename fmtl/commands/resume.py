@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,17 +25,17 @@ def command(
     """Resume an interrupted run from its newest checkpoint (bit-identical result). Flags left out are as before."""
     from fmtl.commands.run import given_engine, make_engine, run_and_report
     from fmtl.engine.federated_run import LAUNCH_FILE
-    from fmtl.errors import SettingError
+    from fmtl.settings import SettingError, read_json
     from fmtl_strategies.contract.paths import STRATEGY_PATH
 
     folder = run_dir.expanduser().absolute()
-    if (_read_json(folder / "result.json") or {}).get("status") == "completed":
+    if (read_json(folder / "result.json") or {}).get("status") == "completed":
         typer.echo(f"{folder} has completed already; there is nothing to resume.")
         return
-    saved = (_read_json(folder / "config.json") or {}).get("run_config")
+    saved = (read_json(folder / "config.json") or {}).get("run_config")
     if not isinstance(saved, dict):
         raise SettingError(f"{folder} holds no run to resume: it has no config.json; start one with `fmtl run`.")
-    launch = _read_json(folder / LAUNCH_FILE) or {}
+    launch = read_json(folder / LAUNCH_FILE) or {}
     if "strategy_path" in launch:
         os.environ.setdefault(STRATEGY_PATH, str(launch["strategy_path"]))
     # What workers had means nothing to the inline engine, but for the threads that a client computes with.
@@ -45,20 +44,3 @@ def command(
     given = given_engine(engine, workers, cpus_per_client, gpus_per_client, ray_address)
     clients = launch.get("clients")
     run_and_report({**saved, "resume": True}, folder, make_engine(before | given), clients)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """Return the content of a JSON file; None where there is no such file.
-
-    Raises:
-        SettingError: it is damaged.
-    """
-    from fmtl.errors import SettingError
-
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SettingError(f"{path} is damaged ({error}); restore it, or start a new run.") from error
-    return content if isinstance(content, dict) else None

@@ -24,17 +24,25 @@ LOCAL = "local"
 
 @dataclass(frozen=True)
 class Cell:
-    """A value, or the reason why there is none.
+    """A value over seeds, or the reason why there is none.
 
     Attributes:
-        value: of one run, or the mean over seeds.
-        spread: sample standard deviation over seeds; None for one run.
+        values: of the seeds that have one.
         missing_because: given exactly when there is no value.
     """
 
-    value: float | None = None
-    spread: float | None = None
+    values: tuple[float, ...] = ()
     missing_because: str | None = None
+
+    @property
+    def value(self) -> float | None:
+        """Mean over seeds."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation over seeds; None for fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ def _cell(run: Run, pair: Pair) -> Cell:
     if run.status == "failed" and (score is None or score.value is None):
         return Cell(missing_because=f"the run failed: {run.reason}")
     if score is not None:
-        return Cell(value=score.value, missing_because=score.missing_because)
+        return Cell(() if score.value is None else (score.value,), score.missing_because)
     return Cell(missing_because="the run is not finished and has not scored this yet")
 
 
@@ -163,7 +171,7 @@ def _delta_m(run: Run, reference: Run | str, measures: Mapping[Pair, Measure | N
     change = delta_m(values, references, directions) if values else math.nan
     if not math.isfinite(change):
         return Cell(missing_because="not computed: the values of these runs give no finite relative change")
-    return Cell(value=change)
+    return Cell((change,))
 
 
 def _identity(run: Run) -> dict[str, object]:
@@ -232,10 +240,7 @@ def _mean(cells: Sequence[tuple[Column, Cell]]) -> Cell:
         if cell.value is None:
             seed = f"seed {column.runs[0].seed}: " if len(cells) > 1 else ""
             return Cell(missing_because=f"{seed}{cell.missing_because}")
-    values = [cell.value for _, cell in cells if cell.value is not None]
-    if len(values) == 1:
-        return Cell(value=values[0])
-    return Cell(value=statistics.fmean(values), spread=statistics.stdev(values))
+    return Cell(tuple(value for _, cell in cells for value in cell.values))
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:

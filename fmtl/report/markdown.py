@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from fmtl.report.comparison import Comparison
 from fmtl.report.run_reader import Pair, Run
-from fmtl.report.table import Footnotes, blocks, to_markdown
-from fmtl.tables import escaped, format_bytes, format_seconds, markdown_table, printable
+from fmtl.report.table import Footnotes, comparison_table
+from fmtl.tables import WIDTH, escaped, format_bytes, format_seconds, markdown_table, printable
 from fmtl_strategies.contract.paths import PREDICTIONS_FILE
 
 __all__ = ["delta_m_note", "markdown_report"]
@@ -36,9 +36,11 @@ def markdown_report(comparison: Comparison, rows: Sequence[Pair], curves: Sequen
     parts = [f"# Comparison: scenario {escaped(comparison.scenario)}\n"]
     if comparison.seeds:
         parts.append("## Mean ± sample standard deviation over seeds\n")
-        parts += [to_markdown(block) for block in blocks(comparison, comparison.seeds, rows, notes)]
+        table = comparison_table(comparison, comparison.seeds, rows, notes)
+        parts += [part.markdown() for part in table.parts(WIDTH)]
         parts.append("## Single runs\n")
-    parts += [to_markdown(block) for block in blocks(comparison, comparison.columns, rows, notes)]
+    table = comparison_table(comparison, comparison.columns, rows, notes)
+    parts += [part.markdown() for part in table.parts(WIDTH)]
     parts.append(f"Bold: best of the row. {escaped(delta_m_note(comparison, rows))}\n")
     if notes.reasons:
         parts.append("Missing values:\n\n" + "\n".join(f"- {escaped(line)}" for line in notes.lines()) + "\n")
@@ -84,12 +86,8 @@ def _runs_table(runs: Sequence[Run]) -> str:
     rows = []
     for run in runs:
         cost = ("not recorded",) * 3
-        if run.cost is not None:
-            cost = (
-                format_seconds(run.cost.seconds),
-                format_bytes(run.cost.bytes_up),
-                format_bytes(run.cost.bytes_down),
-            )
+        if end := run.result:
+            cost = (format_seconds(end.seconds), format_bytes(end.bytes_up), format_bytes(end.bytes_down))
         parameters = ", ".join(f"{key} = {_value(value)}" for key, value in run.parameters.items())
         unknown = "none" if run.status != "unfinished" else "not recorded"
         rows.append((run.name, run.strategy, parameters or unknown, run.seed, run.rounds, run.state, *cost))

@@ -1,39 +1,35 @@
-"""Choosing rows of a comparison by client, task or both."""
+"""Choosing what a user names with patterns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
-from fmtl.report.run_reader import Pair
+from fmtl.errors import SettingError
 
-__all__ = ["select_pairs"]
+__all__ = ["select"]
+
+Item = TypeVar("Item")
 
 
-def select_pairs(pairs: Iterable[Pair], patterns: Sequence[str]) -> tuple[Pair, ...]:
-    """The client-task pairs that a user wants to see.
+def select(names: Mapping[Item, Sequence[str]], patterns: Sequence[str], flag: str) -> tuple[Item, ...]:
+    """The items of which some pattern fits a name.
 
     Args:
-        pairs: all there are.
-        patterns: each a client (``site-a``), a task (``semseg``) or ``client/task``; ``*`` stands for any text. No
-            pattern at all chooses everything.
-
-    Returns:
-        The chosen pairs, in the order of ``pairs``.
+        names: by item, in order; the last name of each is its full one.
+        patterns: ``*`` stands for any text.
+        flag: where the patterns come from, for messages.
 
     Raises:
-        ValueError: a pattern fits nothing.
+        SettingError: a pattern fits nothing.
     """
-    known = tuple(pairs)
     for pattern in patterns:
-        if not any(_fits(pair, pattern) for pair in known):
-            listed = ", ".join(f"{client}/{task}" for client, task in known)
-            raise ValueError(f"--columns {pattern!r} fits no client and no task. There are: {listed}.")
-    return tuple(pair for pair in known if not patterns or any(_fits(pair, pattern) for pattern in patterns))
-
-
-def _fits(pair: Pair, pattern: str) -> bool:
-    client, task = pair
-    if "/" in pattern:
-        return fnmatchcase(f"{client}/{task}", pattern)
-    return fnmatchcase(client, pattern) or fnmatchcase(task, pattern)
+        if not any(fnmatchcase(name, pattern) for known in names.values() for name in known):
+            listed = ", ".join(known[-1] for known in names.values())
+            raise SettingError(f"{flag} {pattern!r} fits nothing. There are: {listed}.")
+    return tuple(
+        item
+        for item, known in names.items()
+        if any(fnmatchcase(name, pattern) for name in known for pattern in patterns)
+    )

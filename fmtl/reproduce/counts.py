@@ -1,23 +1,24 @@
-"""What a reproduction does, counted without running it: steps, images, bytes on the wire."""
+"""What a reproduction does, counted without running it: images, and bytes on the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from fmtl_datasets.registry import open_dataset, share_indices
-from fmtl_datasets.scenarios.scenario import ClientEntry
-from fmtl_datasets.shared.source import Source
+from fmtl_datasets.scenarios.scenario import ClientEntry, ScenarioError
+from fmtl_datasets.shared.source import DataFileError, DataLayoutError, Source
 
 from client_app.model import ModelConfig, build_model
 from client_app.round.local_model import client_tasks
 from client_app.training.loop import phases_of
 from client_app.training.vectors import buffer_layouts, group_layouts
-from fmtl.reproduce.needs import opened_source
+from fmtl.errors import SettingError
+from fmtl.reproduce.needs import open_data
 from fmtl.reproduce.plan import Reproduction
-from fmtl.reproduce.table import Table, TableError
+from fmtl.reproduce.table import Table
 from fmtl.sweeps.plan import Job
 from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
 from fmtl_strategies.contract.groups import kind_of
@@ -32,30 +33,8 @@ __all__ = ["Client", "RunCounts", "clients_of", "count"]
 
 _FLOAT = 4
 
-
-@dataclass(frozen=True)
-class Client:
-    """One client of a scenario.
-
-    Attributes:
-        entry: its entry.
-        profile: as it would introduce itself.
-        counted: where the numbers of images come from, as a phrase.
-    """
-
-    entry: ClientEntry
-    profile: ClientProfile
-    counted: str
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of one epoch."""
-        return max(1, self.profile.train_examples // self.entry.batch_size)
-
-    @property
-    def batch(self) -> int:
-        """Images in a step."""
-        return min(self.entry.batch_size, self.profile.train_examples)
+Client = tuple[ClientEntry, ClientProfile]
+"""A client of a scenario, and what it would say of itself."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +42,14 @@ class RunCounts:
     """One run.
 
     Attributes:
-        steps: optimiser steps, by client.
         images_trained: images read for training.
-        images_scored: images scored, by client.
+        images_scored: images read for scores.
         bytes_up: from all clients, without message frames.
         bytes_down: to all clients, without message frames.
     """
 
-    steps: Mapping[str, int]
     images_trained: int
-    images_scored: Mapping[str, int]
+    images_scored: int
     bytes_up: int
     bytes_down: int
 
@@ -80,53 +57,47 @@ class RunCounts:
 def clients_of(work: Reproduction) -> dict[str, tuple[Client, ...]]:
     """Describe the clients of every scenario; models are built without memory for their values.
 
+    Numbers of images are those of the data on disk, and of the table's file where that is not there.
+
     Raises:
-        TableError: neither the data nor the table's file says how many images a data set has.
+        SettingError: neither says how many images a data set has.
     """
-    sources: dict[tuple[str, str | None], Source | str] = {}
-    found: dict[str, tuple[Client, ...]] = {}
-    for scenario, sweep in work.sweeps.items():
-        listed = []
-        for entry in sweep.scenario.clients:
-            key = (entry.dataset, entry.data_root)
-            if entry.dataset != "procedural" and key not in sources:
-                sources[key] = opened_source(entry)
-            listed.append(_client(work.table, entry, sources.get(key)))
-        found[scenario] = tuple(listed)
-    return found
+    return {
+        scenario: tuple((entry, _profile(work.table, entry)) for entry in sweep.scenario.clients)
+        for scenario, sweep in work.sweeps.items()
+    }
 
 
-def count(job: Job, clients: tuple[Client, ...]) -> RunCounts:
+def count(job: Job, clients: Sequence[Client]) -> RunCounts:
     """Count what one run does, from its settings, its strategy's rule and its clients' models."""
     config, parameters = parse_run_config(job.values)
     strategy = make_strategy(config.strategy, config, parameters)
     evaluations = (config.local.total_rounds - 1) // config.rounds.evaluate_every + 1
-    steps: dict[str, int] = {}
     trained = up = down = 0
-    for client in clients:
-        rule = strategy.local_rule(client.profile, 1)
+    for entry, profile in clients:
+        rule = strategy.local_rule(profile, 1)
         models = 1 if rule.personal is None else 2
         passes = sum(phase.passes for phase in phases_of(rule)) * models
-        steps[client.entry.name] = config.local.total_rounds * client.entry.local_epochs * passes * client.steps
-        trained += steps[client.entry.name] * client.batch
-        client_up, client_down = _wire(strategy, config, client, rule)
+        steps = config.local.total_rounds * entry.local_epochs * passes
+        steps *= max(1, profile.train_examples // entry.batch_size)
+        trained += steps * min(entry.batch_size, profile.train_examples)
+        client_up, client_down = _wire(strategy, config, profile, rule)
         up += client_up
         down += client_down
-    scored = {client.entry.name: evaluations * client.profile.validation_examples for client in clients}
-    return RunCounts(steps, trained, scored, up, down)
+    scored = evaluations * sum(profile.validation_examples for _, profile in clients)
+    return RunCounts(trained, scored, up, down)
 
 
-def _client(table: Table, entry: ClientEntry, source: Source | str | None) -> Client:
-    train, validation, classes, counted = _images(table, entry, source)
-    tasks = client_tasks(entry)
-    profile = ClientProfile(
+def _profile(table: Table, entry: ClientEntry) -> ClientProfile:
+    train, validation, classes = _images(table, entry)
+    return ClientProfile(
         protocol=PROTOCOL_VERSION,
         client=entry.name,
         dataset=entry.dataset,
         encoder=entry.encoder,
         tasks=tuple(
             TaskProfile(name=name, metric=task.metric_name, higher_is_better=task.higher_is_better)
-            for name, task in tasks.items()
+            for name, task in client_tasks(entry).items()
         ),
         train_examples=train,
         validation_examples=validation,
@@ -135,7 +106,6 @@ def _client(table: Table, entry: ClientEntry, source: Source | str | None) -> Cl
         weights_report="",
         versions={},
     )
-    return Client(entry, profile, counted)
 
 
 @lru_cache(maxsize=32)
@@ -154,23 +124,29 @@ def _layouts(entry: ClientEntry, classes: tuple[tuple[str, int], ...]) -> dict[s
     return group_layouts(model) | buffer_layouts(model)
 
 
-def _images(table: Table, entry: ClientEntry, source: Source | str | None) -> tuple[int, int, Mapping[str, int], str]:
-    """Training images, validation images, class counts, and where they come from."""
-    if source is None:
+def _images(table: Table, entry: ClientEntry) -> tuple[int, int, Mapping[str, int]]:
+    """Training images, validation images, class counts."""
+    if entry.dataset == "procedural":
         images = open_dataset(entry, "train")
-        return len(images), entry.validation_images or 0, images.num_classes, "the scenario"
-    if not isinstance(source, str):
+        return len(images), entry.validation_images or 0, images.num_classes
+    if source := _source(entry):
         train = len(source.ids(entry.train_list or source.lists[0]))
         scored = entry.validation_list or (source.lists[1] if len(source.lists) > 1 else None)
-        validation = len(source.ids(scored)) if scored else 0
-        return (*_shares(entry, train, validation), source.num_classes, "the data on disk")
+        return (*_shares(entry, train, len(source.ids(scored)) if scored else 0), source.num_classes)
     facts = table.data.get(entry.dataset)
     if facts is None:
-        raise TableError(
+        raise SettingError(
             f"{table.path}: {entry.dataset} is not there, and the table has no [data.{entry.dataset}] that says how "
-            f"many images it has. {source}"
+            f"many images it has."
         )
-    return (*_shares(entry, facts.train, facts.validation), facts.classes, "the paper (the data is not there)")
+    return (*_shares(entry, facts.train, facts.validation), facts.classes)
+
+
+def _source(entry: ClientEntry) -> Source | None:
+    try:
+        return open_data(entry)
+    except (ScenarioError, DataLayoutError, DataFileError):
+        return None
 
 
 def _shares(entry: ClientEntry, train: int, validation: int) -> tuple[int, int]:
@@ -183,9 +159,11 @@ def _shares(entry: ClientEntry, train: int, validation: int) -> tuple[int, int]:
     return min(own, entry.train_images or own), min(validation, entry.validation_images or validation)
 
 
-def _wire(strategy: PersonalizedStrategy, config: RunConfig, client: Client, rule: LocalRule) -> tuple[int, int]:
+def _wire(
+    strategy: PersonalizedStrategy, config: RunConfig, profile: ClientProfile, rule: LocalRule
+) -> tuple[int, int]:
     """Bytes that a client sends and gets over the run; it gets its models once more to be scored at the end."""
-    sizes = {group: client.profile.groups[group].size for group in strategy.shared_groups(client.profile)}
+    sizes = {group: profile.groups[group].size for group in strategy.shared_groups(profile)}
     bytes_per_value = _FLOAT if config.rounds.upload_format == "float32" else 2
     up = float(sum(sizes.values()) * bytes_per_value)
     if rule.sparsify is not None:

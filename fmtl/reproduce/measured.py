@@ -7,62 +7,14 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fmtl.report.run_reader import Run, read_run
+from fmtl.report.comparison import Cell
+from fmtl.report.run_reader import Run
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Column, Row, Table
-from fmtl.sweeps.plan import Job, State, jobs_of, reason_of, states_of
+from fmtl.sweeps.results import Result, results_of
 from fmtl_strategies.maths.delta_m import delta_m
 
-__all__ = ["Measured", "MeasuredRow", "MeasuredRun", "Report", "measure"]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A value over seeds.
-
-    Attributes:
-        values: of the seeds that have one, in the unit that the paper prints.
-        missing_because: why there is none; None where there is one.
-    """
-
-    values: tuple[float, ...] = ()
-    missing_because: str | None = None
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over seeds."""
-        return statistics.fmean(self.values) if self.values else None
-
-    @property
-    def spread(self) -> float | None:
-        """Sample standard deviation over seeds; None for fewer than two."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    def differs_from(self, printed: float | None, decimals: int) -> bool:
-        """Whether the mean is further from a printed value than the spread and the printed value's rounding explain.
-
-        Without a spread nothing is known of that, and nothing is marked.
-        """
-        if printed is None or self.mean is None or self.spread is None:
-            return False
-        return bool(abs(self.mean - printed) > self.spread + 0.5 * 10**-decimals)
-
-
-@dataclass(frozen=True)
-class MeasuredRun:
-    """One run of a row.
-
-    Attributes:
-        seed: its seed.
-        state: ``done``, ``failed``, ``unfinished`` or ``to do``.
-        reason: why it is not done, or how far it is.
-        run: its result; None where it has none.
-    """
-
-    seed: int
-    state: State
-    reason: str | None
-    run: Run | None
+__all__ = ["MeasuredRow", "Report", "differs", "measure"]
 
 
 @dataclass(frozen=True)
@@ -72,14 +24,14 @@ class MeasuredRow:
     Attributes:
         row: as published.
         runs: one for each seed.
-        cells: by column head.
+        cells: by column head, in the unit that the paper prints.
         delta_m: in percent against the reference row's run of the same seed.
     """
 
     row: Row
-    runs: tuple[MeasuredRun, ...]
-    cells: Mapping[str, Measured]
-    delta_m: Measured
+    runs: Sequence[Result]
+    cells: Mapping[str, Cell]
+    delta_m: Cell
 
     @property
     def seeds(self) -> int:
@@ -100,68 +52,65 @@ class Report:
     rows: tuple[MeasuredRow, ...]
 
 
-def measure(work: Reproduction, reasons: Mapping[str, str]) -> Report:
+def differs(cell: Cell, printed: float | None, decimals: int) -> bool:
+    """Whether the mean is further from a printed value than the spread and the printed value's rounding explain.
+
+    Without a spread nothing is known of that, and nothing is marked.
+    """
+    if printed is None or cell.value is None or cell.spread is None:
+        return False
+    return bool(abs(cell.value - printed) > cell.spread + 0.5 * 10**-decimals)
+
+
+def measure(work: Reproduction, reasons: Mapping[str, Mapping[str, str]]) -> Report:
     """Read the results of all runs.
 
     Args:
         work: the reproduction.
-        reasons: by ``<scenario>/<name of the job>``, why runs ended without a result in this process's time.
+        reasons: by scenario and name of the job, why runs ended without a result in this process's time.
 
     Raises:
-        SweepError: a folder holds something else than its run.
+        SettingError: a folder holds something else than its run.
     """
-    found: dict[str, tuple[MeasuredRun, ...]] = {}
+    found: dict[str, list[Result]] = {}
     for scenario, sweep in work.sweeps.items():
-        states = states_of(jobs_of(sweep))
-        for row in sweep.runs:
-            found[row.label] = tuple(
-                _run(job, state, work.rounds, reasons.get(f"{scenario}/{job.name}"))
-                for job, state in states.items()
-                if job.label == row.label
-            )
-    base = {one.seed: one.run for one in found[work.table.reference] if one.state == "done"}
+        for result in results_of(sweep, reasons.get(scenario, {})):
+            found.setdefault(result.job.label, []).append(result)
+    base = {run.seed: run for run in _done(found[work.table.reference])}
     rows = (_row(work.table, row, found[row.same_run_as or row.method], base) for row in work.table.rows)
     return Report(work, tuple(rows))
 
 
-def _run(job: Job, state: State, rounds: int, reason: str | None) -> MeasuredRun:
-    if state == "to do":
-        return MeasuredRun(job.seed, state, reason, None)
-    run = read_run(job.folder)
-    if state == "failed":
-        reason = reason_of(job)
-    elif state == "unfinished":
-        reason = f"{run.rounds} of {rounds} rounds done{f'; {reason}' if reason else ''}"
-    return MeasuredRun(job.seed, state, reason, run)
+def _done(results: Sequence[Result]) -> list[Run]:
+    return [result.run for result in results if result.state == "done" and result.run]
 
 
-def _row(table: Table, row: Row, runs: tuple[MeasuredRun, ...], base: Mapping[int, Run | None]) -> MeasuredRow:
-    done = [one for one in runs if one.state == "done" and one.run is not None]
+def _row(table: Table, row: Row, runs: Sequence[Result], base: Mapping[int, Run]) -> MeasuredRow:
+    done = _done(runs)
     if not done:
-        missing = Measured(missing_because="no run of it is done")
+        missing = Cell(missing_because="no run of it is done")
         return MeasuredRow(row, runs, {column.head: missing for column in table.columns}, missing)
 
-    def cell(column: Column) -> Measured:
+    def cell(column: Column) -> Cell:
         if table.cells == "values":
             return _over_seeds(done, lambda run: _value(column, run))
         return _over_seeds(done, lambda run: _change((column,), run, base.get(run.seed)))
 
     cells = {column.head: cell(column) for column in table.columns}
     if row.method == table.reference:
-        return MeasuredRow(row, runs, cells, Measured((0.0,) * len(done)))
+        return MeasuredRow(row, runs, cells, Cell((0.0,) * len(done)))
     return MeasuredRow(row, runs, cells, _over_seeds(done, lambda run: _change(table.columns, run, base.get(run.seed))))
 
 
-def _over_seeds(done: Sequence[MeasuredRun], value_of: Callable[[Run], float | str]) -> Measured:
+def _over_seeds(done: Sequence[Run], value_of: Callable[[Run], float | str]) -> Cell:
     """The values of all seeds, or the first reason why one has none: means over other seeds must not be compared."""
     values: list[float] = []
-    for one in done:
-        assert one.run is not None
-        value = value_of(one.run)
+    for run in done:
+        value = value_of(run)
         if isinstance(value, str):
-            return Measured(missing_because=f"seed {one.seed}: {value}")
+            return Cell(missing_because=f"seed {run.seed}: {value}")
         values.append(value)
-    return Measured(tuple(values))
+    return Cell(tuple(values))
 
 
 def _value(column: Column, run: Run) -> float | str:

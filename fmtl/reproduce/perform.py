@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from fmtl.errors import SettingError
 from fmtl.reproduce.measured import Report, measure
 from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.plan import Reproduction
-from fmtl.reproduce.table import TableError
 from fmtl.sweeps.file import check_runs
 from fmtl.sweeps.perform import Selection, perform, sweep_engine
 
@@ -23,12 +23,10 @@ def check(work: Reproduction) -> None:
     """Make sure that everything the runs need is there.
 
     Raises:
-        TableError: a data set or weights file is missing or not whole; says what to fetch and where to put it.
-        SweepError: a setting or parameter that cannot be.
+        SettingError: a data set or weights file is missing or not whole, or a setting or parameter cannot be.
     """
-    problems = [need.problem for need in find_needs(work) if need.problem is not None]
-    if problems:
-        raise TableError("\n".join(problems))
+    if problems := find_needs(work)[1]:
+        raise SettingError("\n".join(problems))
     for sweep in work.sweeps.values():
         check_runs(sweep)
 
@@ -49,13 +47,13 @@ def perform_all(
         The report on all methods, and whether all wanted runs have completed.
 
     Raises:
-        SweepError: a folder holds something else than its run.
+        SettingError: a folder holds something else than its run.
         InUseError: another process works on the folder.
         RunInterruptedError: a signal asked for the end.
     """
     wanted = {work.table.runs_of(method) for method in methods}
     anew = {work.table.runs_of(method) for method in again}
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Mapping[str, str]] = {}
     completed = True
     for scenario, sweep in work.sweeps.items():
         labels = [run.label for run in sweep.runs if run.label in wanted]
@@ -65,8 +63,7 @@ def perform_all(
         selection = Selection(labels, [label for label in labels if label in anew])
         verdict = perform(sweep, selection, sweep_engine(workers), show)
         completed = completed and verdict.completed
-        for row in verdict.rows:
-            reasons |= {f"{scenario}/{entry.job.name}": entry.reason for entry in row.entries if entry.reason}
+        reasons[scenario] = verdict.reasons
     return measure(work, reasons), completed
 
 
@@ -74,16 +71,16 @@ def choose_device(work: Reproduction, device: str) -> None:
     """Let this process and what it starts see the GPUs that ``--device`` names, and no others.
 
     Raises:
-        TableError: no such device, or a scenario that has chosen one itself.
+        SettingError: no such device, or a scenario that has chosen one itself.
     """
     if device == "auto":
         return
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
-        raise TableError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N.")
+        raise SettingError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N.")
     for sweep in work.sweeps.values():
         for client in sweep.scenario.clients:
             if client.device != "auto":
-                raise TableError(
+                raise SettingError(
                     f"--device {device!r}: client {client.name} of scenario {sweep.scenario.name} has device = "
                     f"{client.device!r} of its own; set it to auto there."
                 )
@@ -95,7 +92,7 @@ def choose_device(work: Reproduction, device: str) -> None:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     number = int(device.partition(":")[2] or 0)
     if number >= count:
-        raise TableError(f"--device {device!r}: torch sees {count} GPUs; use cpu, or auto for what there is.")
+        raise SettingError(f"--device {device!r}: torch sees {count} GPUs; use cpu, or auto for what there is.")
     if device != "cuda":
         seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
         os.environ[VISIBLE] = seen[number] if seen else str(number)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fmtl.reproduce.table import Row, Table, TableError
+from fmtl.errors import SettingError
+from fmtl.reproduce.table import Row, Table
 from fmtl.sweeps.file import Sweep, sweep_of
 
 __all__ = [
@@ -65,7 +66,7 @@ def reproduction(table: Table, out: Path, seeds: Sequence[int], rounds: int) -> 
     """Expand a table into its runs; nothing is checked that needs the data.
 
     Raises:
-        SweepError: the table's file names a setting, strategy or parameter that does not exist.
+        SettingError: the table's file names a setting, strategy or parameter that does not exist.
     """
     folder = out.expanduser().absolute()
     sweeps = {
@@ -95,7 +96,7 @@ def methods_of(table: Table, text: str | None) -> tuple[str, ...]:
     """The methods that ``--methods`` names; all where it is not given.
 
     Raises:
-        TableError: a method that the table does not have.
+        SettingError: a method that the table does not have.
     """
     known = [row.method for row in table.rows]
     if text is None:
@@ -103,9 +104,9 @@ def methods_of(table: Table, text: str | None) -> tuple[str, ...]:
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     for name in wanted:
         if name not in known:
-            raise TableError(f"--methods {name!r} is not in {table.name}. Its methods: {', '.join(known)}.")
+            raise SettingError(f"--methods {name!r} is not in {table.name}. Its methods: {', '.join(known)}.")
     if not wanted:
-        raise TableError(f"--methods {text!r} names no method. Those of {table.name}: {', '.join(known)}.")
+        raise SettingError(f"--methods {text!r} names no method. Those of {table.name}: {', '.join(known)}.")
     return tuple(dict.fromkeys(wanted))
 
 
@@ -113,12 +114,12 @@ def read_seeds(text: str) -> tuple[int, ...]:
     """The seeds that ``--seeds`` names: whole numbers with commas or spaces between them.
 
     Raises:
-        TableError: something else, or a seed twice.
+        SettingError: something else, or a seed twice.
     """
     parts = text.replace(",", " ").split()
     seeds = [int(part) for part in parts if part.isascii() and part.isdigit() and int(part) < 2**31]
     if not parts or len(seeds) < len(parts) or len(set(seeds)) < len(seeds):
-        raise TableError(
+        raise SettingError(
             f"--seeds {text!r}: expected whole numbers from 0 to 2^31 - 1, each once, as in --seeds 0,1,2."
         )
     return tuple(seeds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from fmtl.report.changes import Changes, draw_changes
+from fmtl.report.comparison import Cell
 from fmtl.report.figure import write_figure
-from fmtl.report.table import columns_that_fit
-from fmtl.reproduce.measured import Measured, MeasuredRow, Report
+from fmtl.reproduce.measured import MeasuredRow, Report, differs
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Column, Table
-from fmtl.tables import escaped, markdown_table, plain_table, printable
+from fmtl.tables import WideTable, escaped, markdown_table, printable
 from fmtl_strategies.contract.files import write_text
 from fmtl_strategies.registry import strategy_class
 
@@ -25,8 +25,6 @@ __all__ = ["lines_of", "notes_of", "print_heading", "print_report", "write_repor
 MARK = "*"
 DELTA = "Δm %"
 _HUGE = 1e5
-_GAP = 3
-"""Characters between two columns on the terminal."""
 _CSV_HEADING = "method,name,strategy,rounds,column,unit,paper,measured,sd,seeds,beyond_spread,missing"
 
 
@@ -56,14 +54,14 @@ def _cell(table: Table, column: Column, one: MeasuredRow) -> str:
     return _text(one.cells[column.head], one.row.values.get(column.head), decimals, signed=changes)
 
 
-def _text(measured: Measured, printed: float | None, decimals: int, *, signed: bool) -> str:
+def _text(cell: Cell, printed: float | None, decimals: int, *, signed: bool) -> str:
     """Mean, spread, and the mark of a mean that is further from the printed value than the spread."""
-    if measured.mean is None:
+    if cell.value is None:
         return "-"
-    text = _number(measured.mean, decimals) if not signed else _signed(measured.mean, decimals)
-    if measured.spread is not None:
-        text += f" ± {_number(measured.spread, decimals)}"
-    return text + (f" {MARK}" if measured.differs_from(printed, decimals) else "")
+    text = _number(cell.value, decimals) if not signed else _signed(cell.value, decimals)
+    if cell.spread is not None:
+        text += f" ± {_number(cell.spread, decimals)}"
+    return text + (f" {MARK}" if differs(cell, printed, decimals) else "")
 
 
 def _number(value: float, decimals: int) -> str:
@@ -110,9 +108,9 @@ def _states(one: MeasuredRow) -> Iterator[str]:
     for run in one.runs:
         state = "not run yet" if run.state == "to do" else run.state
         if run.state not in ("done", "to do") or run.reason:
-            yield f"{one.row.name}, seed {run.seed}: {state}{f': {run.reason}' if run.reason else ''}."
+            yield f"{one.row.name}, seed {run.job.seed}: {state}{f': {run.reason}' if run.reason else ''}."
         for client, count in sorted(run.run.missed.items()) if run.run else ():
-            yield f"{one.row.name}, seed {run.seed}: client {client} missed {count} rounds."
+            yield f"{one.row.name}, seed {run.job.seed}: client {client} missed {count} rounds."
     reasons = [cell.missing_because for cell in (*one.cells.values(), one.delta_m) if one.seeds]
     yield from (f"{one.row.name}: {reason}." for reason in dict.fromkeys(reasons) if reason)
 
@@ -120,7 +118,8 @@ def _states(one: MeasuredRow) -> Iterator[str]:
 def _waiting(report: Report) -> list[str]:
     """The runs that have not begun: rows of which none has, then single seeds of the others."""
     idle = {
-        one.row.name: [run.seed for run in one.runs if run.state == "to do" and not run.reason] for one in report.rows
+        one.row.name: [run.job.seed for run in one.runs if run.state == "to do" and not run.reason]
+        for one in report.rows
     }
     whole = [name for name, seeds in idle.items() if len(seeds) == len(report.work.seeds)]
     notes = [f"Not run yet: {', '.join(whole)}."] if whole else []
@@ -150,17 +149,14 @@ def print_report(report: Report, screen: Console) -> None:
     """Print the table, cut into blocks of columns that fit the screen, and the notes."""
     table = report.work.table
     print_heading(report.work, screen)
-    lines, heads = list(lines_of(report)), _heads(table)
-    columns = [_aligned([cells[index] for _, _, cells in lines]) for index in range(len(heads))]
-    widths = [max(map(len, (head, *column))) for head, column in zip(heads, columns, strict=True)]
-    left = max(len(name) for name, _, _ in lines) + max(len(what) for _, what, _ in lines) + 2 * _GAP
-    for chosen in columns_that_fit(widths, screen.width - left):
-        block = plain_table("method", "", *(heads[i] for i in chosen), whole=tuple(range(len(chosen) + 2)))
-        for column in block.columns[2:]:
-            column.justify = "right"
-        for number, (name, what, _) in enumerate(lines):
-            block.add_row(*(Text(text) for text in (name, what, *(columns[i][number] for i in chosen))))
-        screen.print(block)
+    lines = list(lines_of(report))
+    columns = [_aligned(cells) for cells in zip(*(cells for _, _, cells in lines), strict=True)]
+    rows = [
+        [Text(name), Text(what), *(Text(column[number]) for column in columns)]
+        for number, (name, what, _) in enumerate(lines)
+    ]
+    for part in WideTable(["method", "", *_heads(table)], rows, lead=2).parts(screen.width):
+        screen.print(part.printed())
     for note in notes_of(report):
         screen.print(Text(f"- {printable(note)}"))
 
@@ -169,7 +165,7 @@ def _heads(table: Table) -> list[str]:
     return [*(column.head for column in table.columns), DELTA]
 
 
-def _aligned(cells: list[str]) -> list[str]:
+def _aligned(cells: Sequence[str]) -> list[str]:
     """Cells of a column as narrow as they can be, with room for the mark in all where one has it."""
     narrow = [cell.replace(" ± ", "±").replace(f" {MARK}", MARK) for cell in cells]
     marked = any(cell.endswith(MARK) for cell in narrow)
@@ -213,15 +209,14 @@ def _csv(report: Report) -> str:
     for one in report.rows:
         lead = (one.row.method, one.row.name, one.row.strategy, report.work.rounds)
         for c in table.columns:
-            cell = Measured(missing_because=f"not compared: {c.different}") if c.different else one.cells[c.head]
+            cell = Cell(missing_because=f"not compared: {c.different}") if c.different else one.cells[c.head]
             unit, decimals = ("percent change", 2) if changes else (c.unit, c.decimals)
             writer.writerow((*lead, c.head, unit, *_facts(cell, one.row.values.get(c.head), decimals)))
         writer.writerow((*lead, "delta_m", "percent", *_facts(one.delta_m, one.row.delta_m, 2)))
     return text.getvalue()
 
 
-def _facts(measured: Measured, printed: float | None, decimals: int) -> tuple[object, ...]:
+def _facts(cell: Cell, printed: float | None, decimals: int) -> tuple[object, ...]:
     """The cells of the CSV file from `paper` on; what is not known is empty."""
-    beyond = str(measured.differs_from(printed, decimals)).lower() if measured.spread is not None else None
-    reason = measured.missing_because or None
-    return printed, measured.mean, measured.spread, len(measured.values), beyond, reason
+    beyond = str(differs(cell, printed, decimals)).lower() if cell.spread is not None else None
+    return printed, cell.value, cell.spread, len(cell.values), beyond, cell.missing_because

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from fmtl_datasets.shared.conventions import TASKS
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fmtl.settings import SettingError, read_toml
-from fmtl_strategies.maths.delta_m import delta_m
+from fmtl.errors import SettingError, first_fault
+from fmtl.settings import read_toml
 
-__all__ = ["Column", "DataFacts", "Row", "Table", "TableError", "list_tables", "load_table"]
+__all__ = ["Column", "DataFacts", "Row", "Table", "list_tables", "load_table"]
 
 TABLE_FOLDER = Path(__file__).parent / "tables"
 ConfigValue = bool | int | float | str
 Text = Annotated[str, Field(min_length=1)]
-
-
-class TableError(ValueError):
-    """A table that does not exist or whose file has a mistake; says where, and what is known."""
 
 
 class _Strict(BaseModel):
@@ -185,15 +181,6 @@ class Table(_Strict):
         first = self.scenario_of(self.row(self.reference))
         return tuple(dict.fromkeys([first, *(self.scenario_of(row) for row in self.rows)]))
 
-    def printed_change(self, row: Row) -> float | None:
-        """Delta_m of a row from its printed values, in percent; None where a value is not printed."""
-        base = self.row(self.reference)
-        heads = [column.head for column in self.columns]
-        if self.cells != "values" or any(head not in one.values for one in (row, base) for head in heads):
-            return None
-        directions = [column.higher_is_better for column in self.columns]
-        return delta_m([row.values[head] for head in heads], [base.values[head] for head in heads], directions)
-
 
 def list_tables() -> tuple[str, ...]:
     """Names of the tables that come with the project."""
@@ -204,12 +191,12 @@ def load_table(name_or_path: str) -> Table:
     """Load a table by name, or from a TOML file.
 
     Raises:
-        TableError: unknown name, or a mistake in the file, with its place.
+        SettingError: unknown name, or a mistake in the file, with its place.
     """
     if re.search(r"[/\\]|\.toml$", name_or_path):
         return _read(Path(name_or_path).expanduser())
     if name_or_path not in list_tables():
-        raise TableError(
+        raise SettingError(
             f"there is no table {name_or_path!r}. Known tables: {', '.join(list_tables())}; "
             f"or give the path of a .toml file."
         )
@@ -218,15 +205,8 @@ def load_table(name_or_path: str) -> Table:
 
 def _read(path: Path) -> Table:
     if not path.is_file():
-        raise TableError(f"{path}: there is no such file; give a table's name (`fmtl reproduce` lists them).")
+        raise SettingError(f"{path}: there is no such file; give a table's name (`fmtl reproduce` lists them).")
     try:
-        content: dict[str, Any] = read_toml(path)
-    except SettingError as error:
-        raise TableError(str(error)) from error
-    try:
-        return Table.model_validate({**content, "path": path.absolute()})
+        return Table.model_validate({**read_toml(path), "path": path.absolute()})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise TableError(f"{path}: {place}{': ' if place else ''}{message}.") from error
+        raise SettingError(f"{path}: {first_fault(error)}.") from error

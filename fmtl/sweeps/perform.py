@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,7 @@ from fmtl.engine.ray_cluster import machine_cpus
 from fmtl.errors import SettingError
 from fmtl.sweeps.file import Sweep
 from fmtl.sweeps.plan import Job, State, chosen, clear, jobs_of, keep_scenario, reason_of, state_of, states_of
-from fmtl.sweeps.row import Row
-from fmtl.sweeps.summary import change_against_local, signed, summarise, write_summary
+from fmtl.sweeps.summary import Row, change_against_local, signed, summarise, write_summary
 from fmtl.sweeps.tasks import Outcome, do_all
 from fmtl_strategies.contract.files import single_instance
 
@@ -45,11 +44,13 @@ class Verdict:
         rows: of the summary.
         report: the file to read.
         completed: whether every run that was wanted has completed.
+        reasons: by name of the job, why runs that were wanted did not complete.
     """
 
     rows: tuple[Row, ...]
     report: Path
     completed: bool
+    reasons: Mapping[str, str]
 
 
 def sweep_engine(workers: int, gpus_per_client: float = 0.0, ray_address: str | None = None) -> Engine:
@@ -70,7 +71,7 @@ def planned(sweep: Sweep, selection: Selection) -> dict[Job, State]:
     """The wanted runs in the order of work, with how far each is.
 
     Raises:
-        SweepError: a pattern fits nothing, or a folder holds something else than its run.
+        SettingError: a pattern fits nothing, or a folder holds something else than its run.
     """
     wanted, anew = _wanted(sweep, selection)
     return states_of(wanted, anew)
@@ -93,7 +94,7 @@ def perform(sweep: Sweep, selection: Selection, engine: Engine, show: Show) -> V
         show: prints a line.
 
     Raises:
-        SweepError: the folder cannot be used for this sweep; nothing has been started or removed.
+        SettingError: the folder cannot be used for this sweep; nothing has been started or removed.
         InUseError: another sweep works on the folder.
         SettingError: nothing can be written there.
         RunInterruptedError: a signal asked for the end.
@@ -112,7 +113,8 @@ def perform(sweep: Sweep, selection: Selection, engine: Engine, show: Show) -> V
         do_all(left, engine, progress.ended)
         rows, comparison = summarise(sweep, progress.reasons)
         report = write_summary(sweep, rows, comparison)
-        return Verdict(rows, report, all(state_of(job) == "done" for job in wanted))
+        completed = all(state_of(job) == "done" for job in wanted)
+        return Verdict(rows, report, completed, progress.reasons)
 
 
 @dataclass

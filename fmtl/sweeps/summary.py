@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ from fmtl.report.curves import write_curves
 from fmtl.report.figure import write_figure
 from fmtl.report.markdown import markdown_report
 from fmtl.report.run_reader import read_run
-from fmtl.sweeps.file import Sweep
-from fmtl.sweeps.origins import values_by_origin
-from fmtl.sweeps.plan import Job, jobs_of, reason_of, states_of
-from fmtl.sweeps.row import Entry, Row
+from fmtl.sweeps.file import Sweep, SweepRun
+from fmtl.sweeps.plan import Job
+from fmtl.sweeps.results import Result, results_of
 from fmtl.tables import escaped, markdown_table, plain_table, printable
 from fmtl_strategies.contract.files import write_json, write_text
 
-__all__ = ["change_against_local", "failures", "signed", "summarise", "to_table", "write_summary"]
+__all__ = ["Row", "change_against_local", "failures", "signed", "summarise", "to_table", "write_summary"]
 
 _HEADING = ("label", "strategy", "seeds", "Δm %", "sd", "min", "max", "state")
 _HUGE = 1e5
@@ -30,6 +29,38 @@ _HUGE = 1e5
 FILE = "summary.json"
 REPORT = "comparison.md"
 CHART = "changes.png"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label with all its seeds.
+
+    Attributes:
+        line: of the sweep file.
+        results: one for each seed.
+        changes: delta_m of each in percent against the local run of the same seed, or why there is none.
+    """
+
+    line: SweepRun
+    results: tuple[Result, ...]
+    changes: tuple[Cell, ...]
+
+    @property
+    def delta_m(self) -> Cell:
+        """Over the seeds that have one."""
+        return Cell(tuple(value for change in self.changes for value in change.values))
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds have a delta_m, and of how many where that is not all."""
+        count, every = len(self.delta_m.values), len(self.changes)
+        return str(count) if count == every else f"{count} of {every}"
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Best first; rows that lack a seed come after those with all of them, for they average something else."""
+        mean = self.delta_m.value
+        return len(self.delta_m.values) < len(self.changes), float("inf") if mean is None else -mean
 
 
 def change_against_local(job: Job, jobs: Sequence[Job]) -> float | None:
@@ -58,60 +89,48 @@ def summarise(sweep: Sweep, reasons: Mapping[str, str]) -> tuple[tuple[Row, ...]
     Returns:
         The rows, best first, and the comparison of all results; None where there is no result.
     """
-    states = states_of(jobs_of(sweep))
-    read = {
-        job: replace(read_run(job.folder), given_name=job.name)
-        for job, state in states.items()
-        if state in ("done", "failed")
-    }
-    comparison = compare_runs(list(read.values())) if read else None
+    results = results_of(sweep, reasons)
+    ended = [result.run for result in results if result.run]
+    comparison = compare_runs(ended) if ended else None
     changes = {column.runs[0].name: column.delta_m for column in comparison.columns} if comparison else {}
     missing = Cell(missing_because="the run has no result")
-    entries = {
-        job: Entry(
-            job,
-            state,
-            reason_of(job) if state == "failed" else reasons.get(job.name),
-            changes.get(job.name, missing),
-            read.get(job),
-        )
-        for job, state in states.items()
-    }
-    rows = (Row(line, tuple(entry for job, entry in entries.items() if job.label == line.label)) for line in sweep.runs)
+    rows = []
+    for line in sweep.runs:
+        own = tuple(result for result in results if result.job.label == line.label)
+        rows.append(Row(line, own, tuple(changes.get(result.job.name, missing) for result in own)))
     return tuple(sorted(rows, key=lambda row: row.rank)), comparison
 
 
 def failures(rows: Sequence[Row]) -> list[str]:
     """A sentence for every run that is not done, has no delta_m, or went on without some client, with the reason."""
-    entries = [entry for row in rows for entry in row.entries]
-    listed = [
-        f"{entry.job.name}: {entry.state}{f': {entry.reason}' if entry.reason else ''}"
-        for entry in entries
-        if entry.state != "done"
+    has_local = any(row.line.strategy == "local" for row in rows)
+    none = [] if has_local else ["No Δm: the sweep has no run of strategy local to measure against."]
+    pairs = [pair for row in rows for pair in zip(row.results, row.changes, strict=True)]
+    return [
+        *(text for result, _ in pairs for text in _not_done(result)),
+        *(text for result, change in pairs for text in _without_change(result, change) if has_local),
+        *(text for result, _ in pairs for text in _missed(result)),
+        *none,
     ]
-    lacking = [
-        f"{entry.job.name}: Δm {entry.delta_m.missing_because}{_first_missing(entry)}"
-        for entry in entries
-        if entry.state == "done" and entry.delta_m.missing_because and _has_local(rows)
-    ]
-    missed = [
-        f"{entry.job.name}: client {client} missed {count} of {entry.run.rounds} rounds (see history.jsonl)"
-        for entry in entries
-        if entry.run and entry.state == "done"
-        for client, count in sorted(entry.run.missed.items())
-    ]
-    none = [] if _has_local(rows) else ["No Δm: the sweep has no run of strategy local to measure against."]
-    return [*listed, *lacking, *missed, *none]
 
 
-def _has_local(rows: Sequence[Row]) -> bool:
-    return any(row.line.strategy == "local" for row in rows)
+def _not_done(result: Result) -> Iterator[str]:
+    if result.state != "done":
+        yield f"{result.job.name}: {result.state}{f': {result.reason}' if result.reason else ''}"
 
 
-def _first_missing(entry: Entry) -> str:
-    """Why the first value that a run lacks is missing; empty where it has all of its own."""
-    scores = entry.run.scores.values() if entry.run else ()
-    return next((f" ({score.missing_because})" for score in scores if score.value is None), "")
+def _without_change(result: Result, change: Cell) -> Iterator[str]:
+    if result.state == "done" and change.missing_because:
+        scores = result.run.scores.values() if result.run else ()
+        first = next((f" ({score.missing_because})" for score in scores if score.value is None), "")
+        yield f"{result.job.name}: Δm {change.missing_because}{first}"
+
+
+def _missed(result: Result) -> Iterator[str]:
+    if result.run and result.state == "done":
+        for client, count in sorted(result.run.missed.items()):
+            missed = f"missed {count} of {result.run.rounds} rounds (see history.jsonl)"
+            yield f"{result.job.name}: client {client} {missed}"
 
 
 def to_table(rows: Sequence[Row]) -> Table:
@@ -129,28 +148,28 @@ def write_summary(sweep: Sweep, rows: Sequence[Row], comparison: Comparison | No
         return sweep.out / FILE
     curves = write_curves(comparison, sweep.out)
     heading, _, rest = markdown_report(comparison, tuple(comparison.measures), curves, sweep.out).partition("\n")
-    figure = draw_changes([Changes(_shown_label(row), row.changes) for row in rows if row.changes])
+    figure = draw_changes([Changes(_shown_label(row), row.delta_m.values) for row in rows if row.delta_m.values])
     chart = write_figure(figure, sweep.out / CHART) if figure else None
     picture = ["", f"![Change of every label against local training]({chart.name})"] if chart else []
-    parts = [heading, *picture, "", _markdown(rows), _origins(sweep, rows), rest]
+    parts = [heading, *picture, "", _markdown(rows), rest]
     write_text(sweep.out / REPORT, "\n".join(parts))
     return sweep.out / REPORT
 
 
 def _shown_label(row: Row) -> str:
-    missing = len(row.changes) < len(row.entries)
-    return f"{row.line.label} ({len(row.changes)} of {len(row.entries)} seeds)" if missing else row.line.label
+    return f"{row.line.label} ({row.seeds} seeds)" if "of" in row.seeds else row.line.label
 
 
 def _markdown(rows: Sequence[Row]) -> str:
     lines = ["## One row per label, best first", ""]
-    lines.append(markdown_table(_HEADING, map(_texts, rows), right=range(2, 7)))
+    cells = ((*_texts(row), _given(row)) for row in rows)
+    lines.append(markdown_table((*_HEADING, "given"), cells, right=range(2, 7)))
     lines += [
         "",
         (
             "Δm: mean relative change over all tasks of all clients against the local run of the same seed, in "
             "percent, positive is better; mean, sample standard deviation, smallest and largest over seeds. A row "
-            "that lacks a seed stands below those with all."
+            "that lacks a seed stands below those with all. Given: what its entry sets over the defaults."
         ),
         "",
     ]
@@ -165,28 +184,17 @@ def _markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _origins(sweep: Sweep, rows: Sequence[Row]) -> str:
-    """A table of whose values each label ran with: a comparison of methods is worth what their settings are worth."""
-    cells = [
-        (row.line.label, *map(_listed, values_by_origin(row.line.values, sweep.scenario).values())) for row in rows
-    ]
-    table = markdown_table(("label", "given", "ours", "paper", "code"), cells)
-    note = "Given: not the default. `fmtl settings NAME` says more of each default."
-    return "\n".join(["## Whose values these are", "", table, "", note, ""])
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in values.items()) or "-"
+def _given(row: Row) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in row.line.given.items()) or "-"
 
 
 def _texts(row: Row) -> tuple[str, ...]:
-    changes = row.changes
-    states = [entry.state for entry in row.entries]
+    change = row.delta_m
+    states = [result.state for result in row.results]
     state = "done" if set(states) == {"done"} else ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    seeds = str(len(changes)) if len(changes) == len(states) else f"{len(changes)} of {len(states)}"
-    low, high = (min(changes), max(changes)) if changes else (None, None)
-    spread = "-" if row.spread is None else signed(row.spread).removeprefix("+")
-    return row.line.label, row.line.strategy, seeds, signed(row.mean), spread, signed(low), signed(high), state
+    low, high = min(change.values, default=None), max(change.values, default=None)
+    spread = signed(change.spread).removeprefix("+")
+    return row.line.label, row.line.strategy, row.seeds, signed(change.value), spread, signed(low), signed(high), state
 
 
 def signed(value: float | None) -> str:
@@ -210,36 +218,35 @@ def _as_json(sweep: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
                 "label": row.line.label,
                 "strategy": row.line.strategy,
                 "given": row.line.given,
-                "values": values_by_origin(row.line.values, sweep.scenario),
                 "delta_m": {
-                    "mean": row.mean,
-                    "sd": row.spread,
-                    "min": min(row.changes, default=None),
-                    "max": max(row.changes, default=None),
-                    "seeds": len(row.changes),
+                    "mean": row.delta_m.value,
+                    "sd": row.delta_m.spread,
+                    "min": min(row.delta_m.values, default=None),
+                    "max": max(row.delta_m.values, default=None),
+                    "seeds": len(row.delta_m.values),
                 },
-                "seeds": [_entry_as_json(entry) for entry in row.entries],
+                "seeds": [_as_entry(*pair) for pair in zip(row.results, row.changes, strict=True)],
             }
             for row in rows
         ],
     }
 
 
-def _entry_as_json(entry: Entry) -> dict[str, Any]:
-    run = entry.run
+def _as_entry(result: Result, change: Cell) -> dict[str, Any]:
+    run = result.run
     scores: dict[str, dict[str, float | None]] = {}
     for (client, task), score in run.scores.items() if run else ():
         scores.setdefault(client, {})[task] = score.value
-    cost = run.cost if run else None
+    end = run.result if run else None
     return {
-        "seed": entry.job.seed,
-        "folder": entry.job.name,
-        "state": entry.state,
-        "reason": entry.reason,
-        "delta_m": entry.delta_m.value,
-        "delta_m_missing_because": entry.delta_m.missing_because,
+        "seed": result.job.seed,
+        "folder": result.job.name,
+        "state": result.state,
+        "reason": result.reason,
+        "delta_m": change.value,
+        "delta_m_missing_because": change.missing_because,
         "scores": scores,
-        "seconds": cost.seconds if cost else None,
-        "bytes_up": cost.bytes_up if cost else None,
-        "bytes_down": cost.bytes_down if cost else None,
+        "seconds": end.seconds if end else None,
+        "bytes_up": end.bytes_up if end else None,
+        "bytes_down": end.bytes_down if end else None,
     }

@@ -10,9 +10,11 @@ from fmtl_datasets.scenarios.scenario import load_scenario
 from run_folders import TABLE_1, TABLE_1_COLUMNS
 
 from client_app.tasks import get_task
+from fmtl.errors import SettingError
 from fmtl.reproduce.plan import reproduction
-from fmtl.reproduce.table import Table, TableError, list_tables, load_table
+from fmtl.reproduce.table import Row, Table, list_tables, load_table
 from fmtl.sweeps.plan import jobs_of
+from fmtl_strategies.maths.delta_m import delta_m
 from fmtl_strategies.registry import make_strategy
 from server_app.config import parse_run_config
 
@@ -86,15 +88,20 @@ class TestWhatATableNames:
                 assert facts.train > facts.validation or client.dataset == "pascal_context"
 
 
+def printed_change(table: Table, row: Row) -> float:
+    base = table.row(table.reference)
+    heads = [column.head for column in table.columns]
+    directions = [column.higher_is_better for column in table.columns]
+    return delta_m([row.values[head] for head in heads], [base.values[head] for head in heads], directions)
+
+
 class TestPrintedNumbers:
     @pytest.mark.parametrize("name", PUBLISHED)
     def test_printed_rows_give_the_printed_changes_exactly(self, name: str) -> None:
         table = load_table(name)
         assert [row.delta_m for row in table.rows] == PUBLISHED[name]
         for row in table.rows:
-            change = table.printed_change(row)
-            assert change is not None
-            assert round(change, 2) == row.delta_m, row.name
+            assert round(printed_change(table, row), 2) == row.delta_m, row.name
 
     def test_table_1_is_as_printed(self) -> None:
         table = load_table("fedhca2-table1")
@@ -133,31 +140,31 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("old", "new", "named"),
         [
-            ('task = "depth"', 'task = "depths"', ["columns.1", "'depths'", "known tasks: semseg"]),
-            ('"A SemSeg" = 2.5', '"A Semseg" = 2.5', ["'Local'", "'A Semseg'", "no column"]),
-            ('method = "fedprox"', 'method = "local"', ["method 'local' is there twice"]),
-            ("rounds = 2", "rounds = 0", ["rounds: ", "greater than or equal to 1"]),
-            ("delta-m = 0", "delta = 0", ["rows.0.delta", "Extra inputs"]),
-            ("2.5,", "nan,", ["rows.0.values", "finite number"]),
+            ('task = "depth"', 'task = "depths"', ["columns entry 2", "'depths'"]),
+            ('"A SemSeg" = 2.5', '"A Semseg" = 2.5', ["'Local'", "'A Semseg'"]),
+            ('method = "fedprox"', 'method = "local"', ["method 'local'"]),
+            ("rounds = 2", "rounds = 0", ["rounds = 0"]),
+            ("delta-m = 0", "delta = 0", ["rows entry 1.delta"]),
+            ("2.5,", "nan,", ["rows entry 1.values"]),
             (
                 'strategy = "fedper"',
                 'strategy = "fedper"\nsame-run-as = "mine"',
-                ["'FedPer'", "'mine'", "no other row"],
+                ["'FedPer'", "'mine'"],
             ),
-            ('title = "', 'reference = "mine"\ntitle = "', ["reference 'mine'", "local, fedprox"]),
-            ("rounds = 2", "rounds = ", ["not valid TOML"]),
+            ('title = "', 'reference = "mine"\ntitle = "', ["reference 'mine'"]),
+            ("rounds = 2", "rounds = ", ["TOML"]),
         ],
     )
     def test_is_named_with_its_place(self, old: str, new: str, named: list[str], tmp_path: Path) -> None:
         assert old in TINY
         path = tmp_path / "mine.toml"
         path.write_text(TINY.replace(old, new, 1))
-        with pytest.raises(TableError) as caught:
+        with pytest.raises(SettingError) as caught:
             load_table(str(path))
         assert "mine.toml" in str(caught.value)
         for part in named:
             assert part in str(caught.value)
 
     def test_unknown_table_lists_the_known_ones(self) -> None:
-        with pytest.raises(TableError, match=r"'table-9'.*fedhca2-table1, fedhca2-table2"):
+        with pytest.raises(SettingError, match=r"'table-9'.*fedhca2-table1, fedhca2-table2"):
             load_table("table-9")

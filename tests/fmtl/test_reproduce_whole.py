@@ -69,6 +69,6 @@ def test_killed_and_started_again_it_ends_with_the_table(tmp_path: Path, monkeyp
     jobs = jobs_of(next(iter(work.sweeps.values())))
     for job in (one for one in jobs if one.label in ("local", "fedprox") and one.seed == 0):
         foretold, run = count(job, clients), read_run(job.folder)
-        assert run.cost is not None
-        assert foretold.bytes_up == pytest.approx(run.cost.bytes_up, rel=0.01)
-        assert foretold.bytes_down == pytest.approx(run.cost.bytes_down, rel=0.01)
+        assert run.result is not None
+        assert foretold.bytes_up == pytest.approx(run.result.bytes_up, rel=0.01)
+        assert foretold.bytes_down == pytest.approx(run.result.bytes_down, rel=0.01)

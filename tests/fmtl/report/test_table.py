@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from rich.console import Console
 from fmtl.report.comparison import Comparison, compare_runs
 from fmtl.report.markdown import markdown_report
 from fmtl.report.run_reader import read_run
-from fmtl.report.selection import select_pairs
-from fmtl.report.table import Block, Footnotes, blocks, to_markdown, to_rich
-from fmtl.tables import format_bytes, format_seconds, printable
+from fmtl.report.selection import select
+from fmtl.report.table import Footnotes, comparison_table
+from fmtl.tables import WideTable, format_bytes, format_seconds, printable
 from tests.support.run_folders import TABLE_1, RunFolder, table_1
 
 
@@ -23,37 +22,37 @@ def comparison_of(folder: Path, *runs: RunFolder) -> Comparison:
     return compare_runs([read_run(run.write(folder / f"run-{index}")) for index, run in enumerate(runs)])
 
 
-def laid_out(comparison: Comparison, width: int = 100) -> tuple[tuple[Block, ...], Footnotes]:
+def laid_out(comparison: Comparison) -> tuple[WideTable, Footnotes]:
     notes = Footnotes()
-    return blocks(comparison, comparison.columns, tuple(comparison.measures), notes, width=width), notes
+    return comparison_table(comparison, comparison.columns, tuple(comparison.measures), notes), notes
 
 
-def texts(block: Block, row: int, columns: Sequence[int]) -> list[str]:
-    return [block.rows[row][index].text for index in columns]
+def bold(table: WideTable) -> dict[str, list[bool]]:
+    """By task, which values stand out."""
+    return {str(row[1]): [cell.style == "bold" for cell in row[3:]] for row in table.rows}
 
 
-def screen(block: Block, width: int = 100) -> list[str]:
+def screen(table: WideTable, width: int = 100) -> list[str]:
     console = Console(width=width, color_system=None, record=True, file=None, quiet=False)
     with console.capture() as capture:
-        console.print(to_rich(block))
+        console.print(table.printed())
     return capture.get().splitlines()
 
 
 def test_printed_table_of_published_table_1_ends_in_the_published_delta_m(tmp_path: Path) -> None:
     comparison = comparison_of(tmp_path, RunFolder(table_1("local")), RunFolder(table_1("fedhca2"), strategy="fedhca2"))
-    (block,), _ = laid_out(comparison)
-    last = [line for line in screen(block) if line.strip()][-1]
+    table, _ = laid_out(comparison)
+    last = [line for line in screen(table) if line.strip()][-1]
     assert last.split() == ["all", "Δm", "%", "↑", "0.00", "+2.18"]
-    assert "| all | Δm | % ↑ | 0.00 | **+2.18** |" in to_markdown(block)
+    assert "| all | Δm | % ↑ | 0.00 | **+2.18** |" in table.markdown()
 
 
 def test_best_value_is_bold_in_the_metric_s_own_direction(tmp_path: Path) -> None:
     values = [{"a": {"semseg": 40.0, "depth": 0.60}}, {"a": {"semseg": 41.0, "depth": 0.61}}]
     comparison = comparison_of(tmp_path, *(RunFolder(value, strategy=f"s{i}") for i, value in enumerate(values)))
-    (block,), _ = laid_out(comparison)
-    by_task = {row[1].text: [entry.best for entry in row[3:]] for row in block.rows}
-    assert by_task["depth"] == [True, False]
-    assert by_task["semseg"] == [False, True]
+    table, _ = laid_out(comparison)
+    assert bold(table)["depth"] == [True, False]
+    assert bold(table)["semseg"] == [False, True]
 
 
 def test_values_that_read_the_same_are_both_bold_and_a_single_value_is_not(tmp_path: Path) -> None:
@@ -62,17 +61,16 @@ def test_values_that_read_the_same_are_both_bold_and_a_single_value_is_not(tmp_p
         RunFolder({"a": {"semseg": 41.001, "edge": "gone"}}),
         RunFolder({"a": {"semseg": 41.002, "edge": 50.0}}, strategy="fedper"),
     )
-    (block,), _ = laid_out(same)
-    by_task = {row[1].text: [entry.best for entry in row[3:]] for row in block.rows}
-    assert by_task["semseg"] == [True, True]
-    assert by_task["edge"] == [False, False]
+    table, _ = laid_out(same)
+    assert bold(table)["semseg"] == [True, True]
+    assert bold(table)["edge"] == [False, False]
 
 
 def test_value_of_an_unfinished_run_is_never_bold(tmp_path: Path) -> None:
     runs = [RunFolder({"a": {"semseg": value}}, strategy=f"s{value:.0f}") for value in (10.0, 11.0)]
     unfinished = RunFolder({"a": {"semseg": 90.0}}, strategy="fedper", status=None)
-    (block,), _ = laid_out(comparison_of(tmp_path, *runs, unfinished))
-    assert [entry.best for entry in block.rows[0][3:]] == [False, True, False]
+    table, _ = laid_out(comparison_of(tmp_path, *runs, unfinished))
+    assert bold(table)["semseg"] == [False, True, False]
 
 
 def test_missing_value_is_a_footnote_and_no_digit_stands_in_for_it(tmp_path: Path) -> None:
@@ -81,8 +79,8 @@ def test_missing_value_is_a_footnote_and_no_digit_stands_in_for_it(tmp_path: Pat
         RunFolder({"a": {"semseg": 40.0, "edge": 70.0}}),
         RunFolder({"a": {"semseg": 41.0, "edge": "set aside: NaN"}}, strategy="fedper"),
     )
-    (block,), notes = laid_out(comparison)
-    holed = {row[1].text: row[4].text for row in block.rows}
+    table, notes = laid_out(comparison)
+    holed = {str(row[1]): str(row[4]) for row in table.rows}
     assert holed["edge"] == "missing (1)"
     assert holed["Δm"] == "missing (2)"
     assert list(notes.lines())[0] == "(1) set aside: NaN"
@@ -98,36 +96,37 @@ def test_equal_reasons_share_a_footnote() -> None:
 
 def test_wide_comparison_is_cut_into_tables_that_fit_and_lose_no_column(tmp_path: Path) -> None:
     runs = [RunFolder(table_1(name), strategy=name, seed=seed) for name in TABLE_1 for seed in range(3)]
-    cut, _ = laid_out(comparison_of(tmp_path, *runs))
+    table, _ = laid_out(comparison_of(tmp_path, *runs))
+    cut = list(table.parts(100))
     assert len(cut) > 1
-    assert [heading for block in cut for heading in block.heading[3:]] == [
-        (name, f"seed {seed}") for name in TABLE_1 for seed in range(3)
+    assert [heading for part in cut for heading in part.heading[3:]] == [
+        f"{name}\nseed {seed}" for name in TABLE_1 for seed in range(3)
     ]
-    for block in cut:
-        lines = screen(block)
+    for part in cut:
+        lines = screen(part)
         assert max(map(len, lines)) <= 100
         # A row that had to be folded would take a second line.
-        assert sum("↑" in line or "↓" in line for line in lines) == len(block.rows)
-        assert sum(bool(line.strip()) for line in lines) == len(block.rows) + 3
+        assert sum("↑" in line or "↓" in line for line in lines) == len(part.rows)
+        assert sum(bool(line.strip()) for line in lines) == len(part.rows) + 3
 
 
 def test_small_values_get_more_decimals_and_no_change_has_no_sign(tmp_path: Path) -> None:
     values = {"a": {"depth": 0.62814, "edge": 7.5, "semseg": 41.469}}
-    (block,), _ = laid_out(comparison_of(tmp_path, RunFolder(values)))
-    assert [row[3].text for row in block.rows] == ["0.6281", "7.500", "41.47", "0.00"]
+    table, _ = laid_out(comparison_of(tmp_path, RunFolder(values)))
+    assert [str(row[3]) for row in table.rows] == ["0.6281", "7.500", "41.47", "0.00"]
 
 
 def test_absurdly_large_value_does_not_blow_up_the_table(tmp_path: Path) -> None:
     runs = [RunFolder({"a": {"edge": 1e99}}, seed=0), RunFolder({"a": {"edge": -1e99}}, seed=1)]
     comparison = comparison_of(tmp_path, *runs)
-    (block,), _ = laid_out(comparison)
-    assert [entry.text for entry in block.rows[0][3:]] == ["1.000e+99", "-1.000e+99"]
+    table, _ = laid_out(comparison)
+    assert [str(cell) for cell in table.rows[0][3:]] == ["1.000e+99", "-1.000e+99"]
     assert comparison.seeds[0].cells["a", "edge"].value == 0.0
 
 
 def test_client_is_named_on_its_first_row_only(tmp_path: Path) -> None:
-    (block,), _ = laid_out(comparison_of(tmp_path, RunFolder({"a": {"depth": 1.0, "edge": 2.0}, "b": {"edge": 3.0}})))
-    assert [row[0].text for row in block.rows] == ["a", "", "b", "all"]
+    table, _ = laid_out(comparison_of(tmp_path, RunFolder({"a": {"depth": 1.0, "edge": 2.0}, "b": {"edge": 3.0}})))
+    assert [str(row[0]) for row in table.rows] == ["a", "", "b", "all"]
 
 
 def test_text_of_a_client_cannot_steer_terminal_or_markdown(tmp_path: Path) -> None:
@@ -165,10 +164,9 @@ def test_units_of_bytes_and_time() -> None:
     assert [format_seconds(value) for value in (3.14, 150.0, 9000.0)] == ["3.1 s", "2 min 30 s", "2 h 30 min"]
 
 
-def test_columns_are_chosen_by_client_task_or_both() -> None:
-    pairs = (("a", "semseg"), ("a", "edge"), ("b", "edge"))
-    assert select_pairs(pairs, []) == pairs
-    assert select_pairs(pairs, ["edge"]) == (("a", "edge"), ("b", "edge"))
-    assert select_pairs(pairs, ["b", "a/s*"]) == (("a", "semseg"), ("b", "edge"))
-    with pytest.raises(ValueError, match=naming("depth", "a/semseg, a/edge, b/edge")):
-        select_pairs(pairs, ["depth"])
+def test_items_are_chosen_by_any_of_their_names() -> None:
+    pairs = {pair: (*pair, "/".join(pair)) for pair in (("a", "semseg"), ("a", "edge"), ("b", "edge"))}
+    assert select(pairs, ["edge"], "--columns") == (("a", "edge"), ("b", "edge"))
+    assert select(pairs, ["b", "a/s*"], "--columns") == (("a", "semseg"), ("b", "edge"))
+    with pytest.raises(ValueError, match=naming("--columns 'depth'", "a/semseg, a/edge, b/edge")):
+        select(pairs, ["depth"], "--columns")
