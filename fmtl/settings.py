@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fmtl.errors import SettingError
-from fmtl_strategies.contract.schema import correction
+from fmtl_strategies.contract.settings import correction
 from fmtl_strategies.parameters import StrategyParameterError, parameter_text, parse_parameter_text, toml_value
 
 __all__ = [
@@ -71,7 +71,7 @@ def default_settings() -> RunConfig:
 
 def _refuse_unread(values: RunConfig, sources: Sequence[tuple[RunConfig, str]]) -> None:
     """Refuse parameters of strategies that the chosen one does not read, wherever the user has set them."""
-    from fmtl_strategies.in_force import in_force
+    from fmtl_strategies.registry import in_force
 
     read = in_force(str(values["strategy"]), values)
     for given, source in sources:

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fmtl_strategies.contract.schema import Settings, correction, parameter
+from fmtl_strategies.contract.settings import Settings, correction, parameter
 
 __all__ = [
     "Origin",

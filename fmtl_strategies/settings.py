@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from fmtl_strategies.contract.schema import Settings, correction, flat, keys_of, nested, parameter
-from fmtl_strategies.contract.settings import LocalSettings
+from fmtl_strategies.contract.settings import LocalSettings, Settings, correction, flat, keys_of, nested, parameter
 
 DefenceName = Literal["none", "norm-bound", "outlier", "krum"]
 

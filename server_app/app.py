@@ -15,11 +15,10 @@ from fmtl_strategies.flower_compat import log
 from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.record import RoundRecord
-from server_app.config import RunConfig, effective_config, parse_run_config
+from server_app.config import RunConfig, changed_source, effective_config, parse_run_config, source_record
 from server_app.result import final_result, totals
 from server_app.rounds import RunFailedError, run_rounds
 from server_app.run_folder import RunFolder, RunFolderError, library_versions
-from server_app.strategy_source import changed_source, source_record
 
 app = ServerApp()
 

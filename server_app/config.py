@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
-from fmtl_strategies.contract.schema import correction, flat
-from fmtl_strategies.in_force import in_force
+from fmtl_strategies.contract.settings import correction, flat
 from fmtl_strategies.parameters import parameter_text, parse_parameter_text
-from fmtl_strategies.registry import check_sections, is_outside, strategy_class, strategy_names
+from fmtl_strategies.registry import (
+    check_sections,
+    in_force,
+    is_outside,
+    strategy_class,
+    strategy_names,
+    strategy_source,
+)
 from fmtl_strategies.settings import RunConfig, RunConfigError
 
 __all__ = ["RunConfig", "RunConfigError", "default_run_config", "effective_config", "parse_run_config"]
@@ -92,3 +98,35 @@ def _parameters_in_text(config: RunConfig) -> dict[str, bool | int | float | str
             f"project; the parameters of {config.strategy} are keys of their own, {config.strategy}.<parameter>"
         )
     return dict(parse_parameter_text(config.strategy_parameters))
+
+
+KEY = "strategy_source"
+"""Of config.json; absent for a strategy of this project, whose version is among the versions of libraries."""
+
+
+def source_record(strategy: str) -> dict[str, Any]:
+    """Return what config.json records of a strategy's code; empty for a strategy of this project."""
+    source = strategy_source(strategy)
+    return {} if source is None else {KEY: source}
+
+
+def changed_source(strategy: str, saved: Mapping[str, Any]) -> str | None:
+    """Return what has become of a strategy's code since a run was started; None where it is the same.
+
+    Args:
+        strategy: its name in the run config.
+        saved: content of the run's config.json.
+    """
+    now, before = strategy_source(strategy), saved.get(KEY)
+    if now is None or now == before:
+        return None
+    if not isinstance(before, dict):
+        return f"it was not recorded which code of {strategy} the run was started with"
+    return (
+        f"the code of {strategy} is not what the run was started with: {before.get('file')} had sha256 "
+        f"{_short(before.get('sha256'))}, {now['file']} now has {_short(now['sha256'])}"
+    )
+
+
+def _short(digest: object) -> str:
+    return f"{str(digest)[:12]}..."

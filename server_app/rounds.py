@@ -18,8 +18,8 @@ from flwr.serverapp import Grid
 from fmtl_strategies.flower_compat import log
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.exchange import RetryPolicy
-from fmtl_strategies.round.finite import NonFiniteModelError
 from fmtl_strategies.round.record import RoundRecord
+from fmtl_strategies.round.store import NonFiniteModelError
 from fmtl_strategies.settings import RunConfig
 from server_app.progress import ProgressLog
 from server_app.run_folder import Checkpoint, RunFolder

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fmtl_strategies.contract.bits import same_bits
 from fmtl_strategies.contract.files import (
     append_json_line,
     atomic_file,
@@ -36,6 +35,7 @@ from fmtl_strategies.contract.files import (
     single_instance,
     write_json,
 )
+from fmtl_strategies.contract.wire import same_bits
 
 _CHECKPOINT = re.compile(r"^round-(\d{5,})$")
 _PACKAGES = ("flwr", "ray", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from fmtl_strategies.contract.schema import Settings
+    from fmtl_strategies.contract.settings import Settings
 
 _KINDS = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false"}
 
@@ -63,7 +63,7 @@ def rows_of(model: type[Settings], prefix: str = "") -> list[Row]:
         model: any `Settings`.
         prefix: what its keys begin with, as in `fedhca2.`.
     """
-    from fmtl_strategies.contract.schema import sections
+    from fmtl_strategies.contract.settings import sections
 
     inner = sections(model)
     schema = model.model_json_schema(by_alias=True)["properties"]
@@ -81,7 +81,7 @@ def rows_of(model: type[Settings], prefix: str = "") -> list[Row]:
 
 def flower_table() -> str:
     """Return `[tool.flwr.app.config]` as pyproject.toml has to have it: Flower refuses keys that do not stand there."""
-    from fmtl_strategies.contract.schema import flat
+    from fmtl_strategies.contract.settings import flat
     from fmtl_strategies.parameters import toml_value
     from fmtl_strategies.registry import strategy_class, strategy_names
     from fmtl_strategies.settings import RunConfig
@@ -111,7 +111,7 @@ def _rows_for(name: str | None) -> list[Row]:
     known = {row.key: row for row in general}
     if name is None or name in known:
         return general if name is None else [known[name]]
-    from fmtl_strategies.contract.schema import correction
+    from fmtl_strategies.contract.settings import correction
     from fmtl_strategies.registry import UnknownStrategyError, strategy_class, strategy_names
 
     section = name if ":" in name else name.partition(".")[0]

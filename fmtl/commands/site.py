@@ -67,9 +67,9 @@ def sent(
 ) -> None:
     """List everything that this site's client has sent, with names and sizes, from the record that the site keeps."""
     from client_app.site.site_file import read_site_file
-    from fmtl.network.sent import json_lines, read_sent, sent_lines, sum_up
+    from fmtl.network.sent import json_lines, read_sent, sent_lines
     from fmtl.network.site import SENT_FILE
 
     lines = read_sent(read_site_file(file).state / SENT_FILE)
-    for line in json_lines(lines) if as_json else sent_lines(sum_up(lines)):
+    for line in json_lines(lines) if as_json else sent_lines(lines):
         typer.echo(line)

@@ -12,7 +12,7 @@ import numpy as np
 from flwr.app import Error, Message, UserConfig
 
 from fmtl.engine.carrier import Bytes, put_back, take_out
-from fmtl.engine.local_grid import LocalGrid, with_id
+from fmtl.engine.inline import LocalGrid, with_id
 from fmtl.engine.options import Engine, EngineError
 from fmtl.engine.ray_cluster import cluster_workers
 from fmtl.engine.ray_worker import ClientWorker, Envelope, WorkerSettings

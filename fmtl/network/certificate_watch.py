@@ -4,26 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from fmtl.network.certificates import (
-    CertificateFacts,
-    CertificateFiles,
-    ending_soon,
-    not_valid,
-    read_facts,
-    require_usable,
-)
+from fmtl.network.certificates import CertificateFiles, ending_soon, not_valid, require_usable
 from fmtl.network.errors import NetworkSetupError
 
 WARN_EVERY = timedelta(days=1)
-
-_Stamp = tuple[tuple[str, int, int], ...]
-
-
-def utc_now() -> datetime:
-    """Return the time of day, UTC."""
-    return datetime.now(UTC)
 
 
 class CertificateWatch:
@@ -36,13 +21,16 @@ class CertificateWatch:
     """
 
     def __init__(
-        self, files: CertificateFiles, show: Callable[[str], None], now: Callable[[], datetime] = utc_now
+        self,
+        files: CertificateFiles,
+        show: Callable[[str], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._files = files
         self._show = show
         self._now = now
         self._used = self._seen = self._stamp()
-        self._facts = self._read_facts()
+        self._facts = files.facts()
         self._warned = now()
         self._expired = False
 
@@ -58,7 +46,7 @@ class CertificateWatch:
         except NetworkSetupError as error:
             self._show(f"Error: the new certificate is not used: {error}")
             return False
-        self._facts, self._expired = self._read_facts(), False
+        self._facts, self._expired = self._files.facts(), False
         self._show(f"The certificate {self._files.server} is new; the SuperLink starts again with it, runs go on.")
         return True
 
@@ -71,16 +59,11 @@ class CertificateWatch:
                 self._show(f"Error: sites cannot connect: {sentence} A renewed certificate is picked up automatically.")
                 self._warned, self._expired = now, True
             return
-        warnings = ending_soon(self._files, self._facts, now) if due else []
-        for warning in warnings:
+        for warning in ending_soon(self._files, self._facts, now) if due else []:
             self._show(f"Warning: {warning}")
             self._warned = now
 
-    def _read_facts(self) -> dict[Path, CertificateFacts]:
-        """Read once what the used certificates say: time passes, they do not change."""
-        return {path: read_facts(path) for path in (self._files.ca, self._files.server)}
-
-    def _stamp(self) -> _Stamp:
+    def _stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Return what changes whenever one of the files does; empty where one is missing."""
         found = []
         for path in (self._files.ca, self._files.server, self._files.server_key):

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.private_files import write_private, write_public
+from fmtl.network.private_files import load_key_file, write_private, write_public
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397
@@ -35,14 +35,10 @@ _CLOCK_SKEW = timedelta(hours=1)
 class CertificateFiles:
     """Where a coordinator's certificates lie.
 
-    Args:
-        folder: of all of them.
-
     Attributes:
         ca_key: the CA's private key; needed to renew the server certificate only, so it may be kept elsewhere.
         ca: the CA certificate, which every site gets.
-        server_key: the server's private key.
-        server: the server's certificate.
+        server_key, server: the server's private key and certificate.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,6 +47,10 @@ class CertificateFiles:
         self.ca = folder / "ca.crt"
         self.server_key = folder / "server.key"
         self.server = folder / "server.crt"
+
+    def facts(self) -> dict[Path, CertificateFacts]:
+        """Return what both certificates say, by path."""
+        return {path: read_facts(path) for path in (self.ca, self.server)}
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,6 @@ def make_ca(files: CertificateFiles, organisation: str, days: int = AUTHORITY_DA
         files: where to write; an existing CA is never replaced, for all sites would have to be told.
         organisation: shown in the certificate.
         days: how long it is valid.
-
-    Raises:
-        NetworkSetupError: there is one already.
     """
     for path in (files.ca_key, files.ca):
         if path.exists():
@@ -94,36 +91,21 @@ def make_ca(files: CertificateFiles, organisation: str, days: int = AUTHORITY_DA
                 f"{path} exists already. A new CA would shut out every site that trusts the old one; "
                 f"to renew the server certificate only, use `fmtl keys renew`."
             )
-    key = ec.generate_private_key(ec.SECP384R1())
+    key, now = ec.generate_private_key(ec.SECP384R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation)])
-    now = datetime.now(UTC)
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        _builder(name, name, key.public_key(), ca=True)
         .not_valid_before(now - _CLOCK_SKEW)
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA384())
     )
     files.folder.mkdir(parents=True, exist_ok=True)
-    write_private(files.ca_key, _private_pem(key))
-    write_public(files.ca, certificate.public_bytes(serialization.Encoding.PEM))
+    _write_pair(files.ca_key, key, files.ca, certificate)
 
 
 def require_hosts(hosts: Sequence[str]) -> None:
-    """Refuse hosts that a certificate cannot be made for.
-
-    Args:
-        hosts: DNS names and IP addresses by which sites reach the coordinator.
-
-    Raises:
-        NetworkSetupError: no host, or one that is neither a name nor an address.
-    """
+    """Refuse hosts that a certificate cannot be made for: none, or one that is neither a name nor an address."""
     if not hosts:
         raise NetworkSetupError("the server certificate needs at least one name or address by which sites reach it.")
     for host in hosts:
@@ -138,70 +120,45 @@ def make_server_certificate(files: CertificateFiles, hosts: Sequence[str], days:
         hosts: DNS names and IP addresses by which sites reach the coordinator; this machine's own (``localhost``,
             127.0.0.1, ::1) are added, for the coordinator talks to itself.
         days: how long it is valid, at most as long as the CA.
-
-    Raises:
-        NetworkSetupError: no CA, no host, or a host that is neither a name nor an address.
     """
     require_hosts(hosts)
-    ca_key = _read_key(files.ca_key)
-    ca = read_certificate(files.ca)
-    key = ec.generate_private_key(ec.SECP384R1())
-    now = datetime.now(UTC)
-    ends = min(now + timedelta(days=days), ca.not_valid_after_utc)
+    ca_key, ca = _read_key(files.ca_key), read_certificate(files.ca)
+    key, now = ec.generate_private_key(ec.SECP384R1()), datetime.now(UTC)
     names = [_general_name(host) for host in dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1"])]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])]))
-        .issuer_name(ca.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        _builder(subject, ca.subject, key.public_key(), ca=False)
         .not_valid_before(max(now - _CLOCK_SKEW, ca.not_valid_before_utc))
-        .not_valid_after(ends)
+        .not_valid_after(min(now + timedelta(days=days), ca.not_valid_after_utc))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA384())
     )
-    write_private(files.server_key, _private_pem(key))
-    write_public(files.server, certificate.public_bytes(serialization.Encoding.PEM))
+    _write_pair(files.server_key, key, files.server, certificate)
 
 
 def read_facts(path: Path) -> CertificateFacts:
-    """Return what a certificate file says.
-
-    Raises:
-        NetworkSetupError: it cannot be read.
-    """
+    """Return what a certificate file says."""
     certificate = read_certificate(path)
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = tuple(str(name.value) for name in found)
     except x509.ExtensionNotFound:
         names = ()
-    digest = certificate.fingerprint(hashes.SHA256()).hex().upper()
-    return CertificateFacts(
-        names=names,
-        begins=certificate.not_valid_before_utc,
-        ends=certificate.not_valid_after_utc,
-        fingerprint=":".join(digest[i : i + 2] for i in range(0, len(digest), 2)),
-    )
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+    return CertificateFacts(names, certificate.not_valid_before_utc, certificate.not_valid_after_utc, fingerprint)
 
 
 def require_usable(files: CertificateFiles, now: datetime | None = None) -> list[str]:
     """Check everything a coordinator needs to start, and return warnings.
 
     Args:
-        files: the coordinator's certificates.
+        files: the coordinator's certificates: there, readable, valid, signed by the CA, belonging to the key.
         now: the time to check for; the present where left out.
-
-    Raises:
-        NetworkSetupError: a file is missing or unreadable, a certificate is not valid now, was not signed by the
-            CA, or does not belong to the key.
     """
     time = now or datetime.now(UTC)
-    facts = {path: read_facts(path) for path in (files.ca, files.server)}
+    facts = files.facts()
     for sentence in not_valid(files, facts, time):
         raise NetworkSetupError(sentence)
     server, ca = read_certificate(files.server), read_certificate(files.ca)
@@ -220,20 +177,14 @@ def require_usable(files: CertificateFiles, now: datetime | None = None) -> list
 
 
 def not_valid(files: CertificateFiles, facts: Mapping[Path, CertificateFacts], now: datetime) -> list[str]:
-    """Return a sentence for every certificate that is not valid at a time; arguments as of `ending_soon`."""
+    """Return a sentence for every certificate, of `files.facts()`, that is not valid at a time."""
     problems = ((path, one.problem(now)) for path, one in facts.items())
     remedy = f"Make a new one: `fmtl keys renew {files.folder.parent}`."
     return [f"{path} {problem}. {remedy}" for path, problem in problems if problem]
 
 
 def ending_soon(files: CertificateFiles, facts: Mapping[Path, CertificateFacts], now: datetime) -> list[str]:
-    """Return a sentence for every certificate that ends within `RENEW_BEFORE`.
-
-    Args:
-        files: the coordinator's certificates.
-        facts: what they say, by path.
-        now: the time to look from.
-    """
+    """Return a sentence for every certificate, of `files.facts()`, that ends within `RENEW_BEFORE`."""
     return [
         f"{path} ends on {_day(one.ends)}; renew it before: `fmtl keys renew {files.folder.parent}`."
         for path, one in facts.items()
@@ -242,41 +193,49 @@ def ending_soon(files: CertificateFiles, facts: Mapping[Path, CertificateFacts],
 
 
 def read_certificate(path: Path) -> x509.Certificate:
-    """Return the first certificate of a PEM file.
-
-    Raises:
-        NetworkSetupError: there is none.
-    """
-    try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
-    except FileNotFoundError as error:
-        raise NetworkSetupError(f"the certificate {path} does not exist. Make it: `fmtl keys coordinator`.") from error
-    except PermissionError as error:
-        raise NetworkSetupError(f"the certificate {path} cannot be read by this user: change its owner.") from error
-    except ValueError as error:
-        raise NetworkSetupError(
-            f"{path} is not a certificate in PEM form; get it from the coordinator again."
-        ) from error
+    """Return the first certificate of a PEM file."""
+    remedy = "A site gets it from the coordinator, where `fmtl keys coordinator` makes it."
+    return load_key_file(path, x509.load_pem_x509_certificate, "a certificate in PEM form", remedy)
 
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except FileNotFoundError as error:
-        raise NetworkSetupError(f"the private key {path} does not exist; it is needed here.") from error
-    except PermissionError as error:
-        raise NetworkSetupError(f"the private key {path} cannot be read by this user: change its owner.") from error
-    except (ValueError, TypeError) as error:
-        raise NetworkSetupError(f"{path} is not a private key in PEM form without a password.") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise NetworkSetupError(f"{path} is not an elliptic-curve key, which the certificates here use.")
-    return key
+    def load(content: bytes) -> ec.EllipticCurvePrivateKey:
+        key = serialization.load_pem_private_key(content, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError
+        return key
+
+    expected = "an elliptic-curve private key in PEM form without a password"
+    return load_key_file(path, load, expected, "It is needed here, beside its certificate.")
 
 
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool
+) -> x509.CertificateBuilder:
+    unused = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    usage = x509.KeyUsage(
+        digital_signature=not ca,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+        **dict.fromkeys(unused, False),
     )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)
+        .add_extension(usage, critical=True)
+    )
+
+
+def _write_pair(key_file: Path, key: ec.EllipticCurvePrivateKey, file: Path, certificate: x509.Certificate) -> None:
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    write_private(key_file, key.private_bytes(pem, form, serialization.NoEncryption()))
+    write_public(file, certificate.public_bytes(pem))
 
 
 def _general_name(host: str) -> x509.GeneralName:
@@ -296,20 +255,6 @@ def _general_name(host: str) -> x509.GeneralName:
 def _is_label(label: str) -> bool:
     plain = label.replace("-", "").replace("_", "")
     return 0 < len(label) < 64 and plain.isascii() and plain.isalnum() and label[0] != "-" and label[-1] != "-"
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _day(time: datetime) -> str:

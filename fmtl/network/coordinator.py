@@ -43,7 +43,6 @@ def serve(path: Path, show: Callable[[str], None]) -> None:
         show: prints one line.
 
     Raises:
-        NetworkSetupError: settings, certificates, port or disk are not as they have to be.
         RunInterruptedError: the signal that ended it.
     """
     require_supported_flower()
@@ -69,11 +68,7 @@ def serve(path: Path, show: Callable[[str], None]) -> None:
 
 
 def require_free_port(listen: Endpoint, setting: str) -> None:
-    """Refuse an address that this machine does not have or a port that another program uses.
-
-    Raises:
-        NetworkSetupError: says which of the two, and names the setting.
-    """
+    """Refuse an address that this machine does not have or a port that another program uses."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -75,11 +75,7 @@ class CoordinatorFolder:
         self.lock = self.path / "lock"
 
     def key_files(self) -> list[Path]:
-        """Return the files that are to hold public keys of sites, sorted.
-
-        Raises:
-            NetworkSetupError: their folder cannot be read; which keys lie there is not known then.
-        """
+        """Return the files that are to hold public keys of sites, sorted."""
         try:
             return sorted(path for path in self.sites.iterdir() if path.suffix == ".pub")
         except OSError as error:
@@ -89,11 +85,7 @@ class CoordinatorFolder:
             ) from error
 
     def site_keys(self) -> dict[str, Path]:
-        """Return the public keys of the sites by name, sorted.
-
-        Raises:
-            NetworkSetupError: a file is not named like a site, or is no such key.
-        """
+        """Return the public keys of the sites by name, sorted."""
         found = {}
         for path in self.key_files():
             require_site_name(path)
@@ -103,11 +95,7 @@ class CoordinatorFolder:
 
 
 def require_site_name(key: Path) -> str:
-    """Return the name of the site whose key a file holds.
-
-    Raises:
-        NetworkSetupError: the file is not named like a site.
-    """
+    """Return the name of the site whose key a file holds."""
     if not SITE_NAME.fullmatch(key.stem):
         raise NetworkSetupError(f"{key}: a site's name is 1 to 64 letters, digits, '-' or '_'; rename the file.")
     return key.stem
@@ -120,9 +108,6 @@ def make_coordinator(path: Path, hosts: tuple[str, ...], port: int = DEFAULT_POR
         path: the folder; it must not hold a coordinator yet.
         hosts: names and addresses by which sites reach it.
         port: where it will listen.
-
-    Raises:
-        NetworkSetupError: there is a coordinator already, a host or the port is impossible; nothing is written then.
     """
     folder = CoordinatorFolder(path)
     _require_new(folder)
@@ -152,11 +137,7 @@ def _require_new(folder: CoordinatorFolder) -> None:
 
 
 def read_settings(folder: CoordinatorFolder) -> CoordinatorSettings:
-    """Read ``coordinator.yaml``.
-
-    Raises:
-        NetworkSetupError: there is none, or it cannot be used; every problem is named with its line.
-    """
+    """Read ``coordinator.yaml``."""
     path = folder.settings_file
     if not path.is_file():
         raise NetworkSetupError(
@@ -202,11 +183,7 @@ def _as_yaml(settings: CoordinatorSettings) -> str:
 
 
 def allow_site(path: Path, key: Path) -> tuple[str, str]:
-    """Put a site's public key where the coordinator looks; returns the site's name and the key's fingerprint.
-
-    Raises:
-        NetworkSetupError: no coordinator, no such key, an impossible name, or another key of that name.
-    """
+    """Put a site's public key where the coordinator looks; returns the site's name and the key's fingerprint."""
     folder = CoordinatorFolder(path)
     read_settings(folder)
     fingerprint = require_public_key(key)
@@ -230,11 +207,7 @@ def allow_site(path: Path, key: Path) -> tuple[str, str]:
 
 
 def revoke_site(path: Path, name: str) -> Path:
-    """Take a site's key from where the coordinator looks; returns where it is kept.
-
-    Raises:
-        NetworkSetupError: no such site.
-    """
+    """Take a site's key from where the coordinator looks; returns where it is kept."""
     folder = CoordinatorFolder(path)
     read_settings(folder)
     # By their names only: another site's key that cannot be read must not keep this one in.

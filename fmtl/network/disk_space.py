@@ -20,9 +20,6 @@ def require_space(folder: Path) -> None:
 
     Args:
         folder: existing or not yet existing folder that will be written to.
-
-    Raises:
-        NetworkSetupError: less than 256 MiB are free.
     """
     free = free_bytes(folder)
     if free < SPACE_NEEDED:

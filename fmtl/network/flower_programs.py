@@ -12,10 +12,9 @@ import sysconfig
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fmtl.network.certificates import CertificateFiles
 from fmtl.network.errors import NetworkSetupError
@@ -43,14 +42,8 @@ COMMAND_SECONDS = 120.0
 """Seconds a `flwr` command may take."""
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """An address with a port.
-
-    Attributes:
-        host: DNS name or IP address; IPv6 without brackets.
-        port: TCP port.
-    """
+class Endpoint(NamedTuple):
+    """An address with a port; IPv6 hosts stand without brackets."""
 
     host: str
     port: int
@@ -60,11 +53,7 @@ class Endpoint:
 
 
 def require_supported_flower() -> None:
-    """Refuse a version of Flower whose flags are not known here.
-
-    Raises:
-        NetworkSetupError: too old or too new.
-    """
+    """Refuse a version of Flower whose flags are not known here."""
     found = version("flwr")
     numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
     if not FIRST_VERSION <= numbers < FIRST_UNSUPPORTED:
@@ -81,24 +70,11 @@ def superlink_command(listen: Endpoint, certificates: CertificateFiles, database
     It runs behind an access filter that lets other machines use the sites' interface only (`fmtl.network.superlink`).
     """
     return [
-        *(sys.executable, "-P", "-m", "fmtl.network.superlink"),
-        find_program("flower-superlink"),
-        "--host",
-        listen.host,
-        "--port",
-        str(listen.port),
-        "--ssl-ca-certfile",
-        str(certificates.ca),
-        "--ssl-certfile",
-        str(certificates.server),
-        "--ssl-keyfile",
-        str(certificates.server_key),
-        "--enable-supernode-auth",
-        "--database",
-        str(database),
-        "--isolation",
-        "process",
-        "--disable-runtime-dependency-installation",
+        *(sys.executable, "-P", "-m", "fmtl.network.superlink", find_program("flower-superlink")),
+        *("--host", listen.host, "--port", str(listen.port), "--database", str(database)),
+        *("--ssl-ca-certfile", str(certificates.ca), "--ssl-certfile", str(certificates.server)),
+        *("--ssl-keyfile", str(certificates.server_key), "--enable-supernode-auth"),
+        *("--isolation", "process", "--disable-runtime-dependency-installation"),
     ]
 
 
@@ -120,22 +96,11 @@ def supernode_command(
         port: port of the SuperNode's own interface on 127.0.0.1, used by what it starts on this machine only.
         config: node config by key; never leaves the site.
     """
+    quoted = " ".join(f'{name}="{_quotable(name, value)}"' for name, value in config.items())
     return [
-        find_program("flower-supernode"),
-        "--superlink",
-        str(coordinator),
-        "--root-certificates",
-        str(ca_certificate),
-        "--auth-supernode-private-key",
-        str(key),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--isolation",
-        "subprocess",
-        "--node-config",
-        " ".join(f'{name}="{_quotable(name, value)}"' for name, value in config.items()),
+        *(find_program("flower-supernode"), "--superlink", str(coordinator)),
+        *("--root-certificates", str(ca_certificate), "--auth-supernode-private-key", str(key)),
+        *("--host", "127.0.0.1", "--port", str(port), "--isolation", "subprocess", "--node-config", quoted),
     ]
 
 
@@ -160,11 +125,7 @@ def service_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_program(name: str) -> str:
-    """Return the path of a program that belongs to this Python, whether or not its folder is on PATH.
-
-    Raises:
-        NetworkSetupError: Flower is not installed for this Python.
-    """
+    """Return the path of a program that belongs to this Python, whether or not its folder is on PATH."""
     for folder in _program_folders():
         if (folder / name).is_file():
             return str(folder / name)
@@ -197,21 +158,11 @@ def write_connection(home: Path, superlink: Endpoint, ca_certificate: Path) -> N
 
 
 def parse_endpoint(text: str, setting: str) -> Endpoint:
-    """Read `host:port`.
-
-    Raises:
-        NetworkSetupError: it has another form; `setting` is named.
-    """
+    """Read `host:port`."""
     host, separator, port = text.strip().rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if (
-        not separator
-        or not host
-        or "/" in host
-        or not port.isascii()
-        or not port.isdigit()
-        or not 0 < int(port) < 65536
-    ):
+    numbered = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    if not separator or not host or "/" in host or not numbered:
         raise NetworkSetupError(
             f"{setting} = {text!r}: expected host:port, as in fl.example.org:8000, without https:// before it."
         )
@@ -234,9 +185,6 @@ def flower(
         env: environment of the command.
         arguments: the command and its arguments, as in `supernode`, `list`.
         options: options that come after the name of the connection.
-
-    Raises:
-        NetworkSetupError: it failed, with its reason, or did not end in time.
     """
     full = [find_program("flwr"), *arguments, CONNECTION, *options, "--format", "json"]
     named = f"`flwr {' '.join(arguments[:2])}`"
@@ -249,16 +197,14 @@ def flower(
             f"{named} had not ended after {COMMAND_SECONDS:.0f} seconds: is the machine overloaded, or its disk full? "
             f"Look at the end of {folder.logs / 'link.log'}."
         ) from error
-    start = done.stdout.find("{")
     try:
-        answer = json.loads(done.stdout[start:]) if start >= 0 else {}
+        answer: dict[str, Any] = json.loads("{" + done.stdout.partition("{")[2])
     except json.JSONDecodeError:
         answer = {}
     if not answer.get("success"):
         reason = answer.get("error-message") or (done.stdout + done.stderr).strip()[-1000:] or "it gave no reason"
         raise NetworkSetupError(f"Flower refused {named}: {reason}")
-    found: dict[str, Any] = answer
-    return found
+    return answer
 
 
 def answers(superlink: Endpoint, ca_certificate: Path) -> bool:

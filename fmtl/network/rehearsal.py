@@ -37,8 +37,7 @@ from fmtl.network.flower_programs import answers, free_port, service_environment
 from fmtl.network.runs import follow, new_run, submit
 from fmtl.network.site_keys import make_site_key
 from fmtl.processes import ProcessTree, ending_leftovers
-from fmtl_strategies.in_force import in_force
-from fmtl_strategies.registry import make_strategy
+from fmtl_strategies.registry import in_force, make_strategy
 from server_app.config import parse_run_config
 
 START_SECONDS = 180.0
@@ -171,11 +170,7 @@ class Rehearsal:
         return path.read_text(errors="replace") if path.is_file() else ""
 
     def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-        """Wait until something holds.
-
-        Raises:
-            NetworkSetupError: it does not within the time, or the coordinator has ended; with the ends of all logs.
-        """
+        """Wait until something holds."""
         deadline = time.monotonic() + seconds
         while not condition():
             coordinator = self.processes.get("coordinator")
@@ -239,7 +234,6 @@ def rehearse(plan: Plan, show: Callable[[str], None]) -> list[Path]:
         show: prints one line.
 
     Raises:
-        NetworkSetupError: something is not as it has to be; says where the logs are.
         RunInterruptedError: Ctrl-C or SIGTERM.
     """
     out = plan.out.expanduser().absolute()

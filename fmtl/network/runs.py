@@ -40,9 +40,6 @@ def submit(folder: CoordinatorFolder, values: Mapping[str, Any], run_folder: Pat
         values: complete run config.
         run_folder: absolute path of the run's folder.
         app: folder of another Flower app to compare with; None for that of the installed packages.
-
-    Raises:
-        NetworkSetupError: the coordinator does not run, its disk is nearly full, or Flower refused the run.
     """
     env = service_environment(folder.home, os.environ)
     if not answers(local_endpoint(read_settings(folder)), folder.certificates.ca):
@@ -72,7 +69,6 @@ def follow(folder: CoordinatorFolder, run_id: str, run_folder: Path, show: Calla
 
     Raises:
         RunEndedBadlyError: the run failed or was stopped; says why.
-        NetworkSetupError: the SuperLink has been away for too long, and the run may go on; or its disk is full.
     """
     env = service_environment(folder.home, os.environ)
     lines = RunLines(run_folder)
@@ -151,7 +147,6 @@ def new_run(
         The coordinator's folder, the complete run config, and the run's folder.
 
     Raises:
-        NetworkSetupError: a folder of that name is in use, or no site may take part.
         ValueError: an unknown key or an impossible value.
     """
     folder = CoordinatorFolder(path.expanduser().absolute())
@@ -170,11 +165,7 @@ def new_run(
 
 
 def resumed_run(path: Path, name: str) -> tuple[CoordinatorFolder, RunConfig, Path]:
-    """Put together how to go on with a run; returns the same as `new_run`.
-
-    Raises:
-        NetworkSetupError: no such run, or it has completed.
-    """
+    """Put together how to go on with a run; returns the same as `new_run`."""
     folder = CoordinatorFolder(path.expanduser().absolute())
     read_settings(folder)
     run_folder = folder.runs / name
@@ -193,11 +184,7 @@ def resumed_run(path: Path, name: str) -> tuple[CoordinatorFolder, RunConfig, Pa
 
 
 def run_id_of(folder: CoordinatorFolder, name: str) -> str:
-    """Return Flower's number of a run.
-
-    Raises:
-        NetworkSetupError: no such run.
-    """
+    """Return Flower's number of a run."""
     launch = _read(launch_file(folder.runs / name))
     if launch is None:
         raise NetworkSetupError(f"no run is called {name!r}; there are {_names(folder)}.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Json, ValidationError
 
@@ -30,15 +30,8 @@ LONGEST = 72
 """Longer values are cut in a list for people; `--json` has them whole."""
 
 
-@dataclass(frozen=True)
-class DamagedLine:
-    """A line of the record that holds no answer that can be read.
-
-    Attributes:
-        number: of the line, from 1.
-        problem: why it cannot be read.
-        text: what stands there.
-    """
+class DamagedLine(NamedTuple):
+    """A line of the record that holds no answer that can be read: its number, from 1, why, and what stands there."""
 
     number: int
     problem: str
@@ -68,48 +61,8 @@ class _AnswerLine(BaseModel):
     arrays: list[_ArrayLine]
 
 
-@dataclass
-class KindSent:
-    """All answers of one kind.
-
-    Attributes:
-        count: how many were sent.
-        text_bytes: size of their texts, all together.
-        array_bytes: size of their arrays, all together.
-        texts: by field (dotted path), a recent value.
-        arrays: by record and group: type, values and bytes of a recent one.
-    """
-
-    count: int = 0
-    text_bytes: int = 0
-    array_bytes: int = 0
-    texts: dict[str, str] = field(default_factory=dict)
-    arrays: dict[tuple[str, str], tuple[str, int, int]] = field(default_factory=dict)
-
-
-@dataclass
-class Sent:
-    """Everything a site's client has sent.
-
-    Attributes:
-        kinds: answers by kind.
-        errors: texts of errors that were sent, and how often each.
-        runs: Flower's numbers of the runs.
-        damaged: lines of the record that cannot be read.
-    """
-
-    kinds: dict[str, KindSent] = field(default_factory=dict)
-    errors: Counter[str] = field(default_factory=Counter)
-    runs: set[str] = field(default_factory=set)
-    damaged: list[DamagedLine] = field(default_factory=list)
-
-
 def read_sent(path: Path) -> list[RecordLine]:
-    """Read a site's record; a line that is damaged hides no other.
-
-    Raises:
-        NetworkSetupError: there is none yet.
-    """
+    """Read a site's record; a line that is damaged hides no other."""
     if not path.is_file():
         raise NetworkSetupError(f"{path} does not exist: this site has sent no answer yet.")
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -130,66 +83,49 @@ def _read_line(number: int, text: str) -> RecordLine:
     return dict(line)
 
 
-def sum_up(lines: Iterable[RecordLine]) -> Sent:
-    """Sum a record up: by kind of answer, with every field and array that occurs."""
-    sent = Sent()
-    for line in lines:
-        if isinstance(line, DamagedLine):
-            sent.damaged.append(line)
-            continue
-        sent.runs.add(line["run"])
-        if "error" in line:
-            sent.errors[line["error"]] += 1
-            continue
-        kind = sent.kinds.setdefault(line["kind"], KindSent())
-        kind.count += 1
-        for record in line["texts"].values():
-            for value in record.values():
-                kind.text_bytes += len(str(value).encode())
-                found = dict(_fields(json.loads(value)))
-                # Losses, scores and such, which some answers have and others do not.
-                empty = {key for key in kind.texts | found if any(k.startswith(f"{key}.") for k in kind.texts | found)}
-                kind.texts = {key: item for key, item in (kind.texts | found).items() if key not in empty}
-        for array in line["arrays"]:
-            values = 1
-            for side in array["shape"]:
-                values *= side
-            kind.arrays[array["record"], array["group"]] = (array["dtype"], values, array["bytes"])
-            kind.array_bytes += array["bytes"]
-    return sent
-
-
-def sent_lines(sent: Sent) -> Iterator[str]:
-    """Yield the lines of a list for people: everything that was sent, with a recent value or the size of each."""
-    yield f"Runs: {len(sent.runs)}. Everything that this site's client has sent, by kind of answer:"
-    for name, kind in sorted(sent.kinds.items(), key=lambda item: list(KINDS).index(item[0])):
-        yield ""
-        yield (
-            f"{name}: {KINDS[name]}; {kind.count} sent, {format_bytes(kind.text_bytes)} of text "
-            f"and {format_bytes(kind.array_bytes)} of arrays"
-        )
-        for key, value in kind.texts.items():
-            yield f"  {key} = {_shortened(value)}"
-        for (record, group), (dtype, values, size) in kind.arrays.items():
-            yield f"  {record} of {group}: {values} numbers as {NUMBER_FORMATS.get(dtype, dtype)}, {format_bytes(size)}"
-    yield ""
-    yield f"errors: {sum(sent.errors.values())} sent" + (", with these texts:" if sent.errors else "")
-    for text, count in sent.errors.items():
-        yield f"  {count} times: {text}"
-    if sent.damaged:
-        yield ""
-        yield (
-            f"damaged lines of the record (a disk that was full, a machine that went off): {len(sent.damaged)}; the "
-            f"answers that they stood for may have been sent"
-        )
-    for line in sent.damaged:
-        yield f"  line {line.number}, {len(line.text)} characters: {json.dumps(_shortened(line.text))} ({line.problem})"
-
-
 def json_lines(lines: Iterable[RecordLine]) -> Iterator[str]:
     """Yield the record as JSON, a line for each of its lines; damaged ones as `{"damaged": ...}`."""
     for line in lines:
-        yield json.dumps({"damaged": asdict(line)} if isinstance(line, DamagedLine) else line)
+        yield json.dumps({"damaged": line._asdict()} if isinstance(line, DamagedLine) else line)
+
+
+def sent_lines(record: Sequence[RecordLine]) -> Iterator[str]:
+    """Yield the lines of a list for people: everything that was sent, with a recent value or the size of each."""
+    damaged = [line for line in record if isinstance(line, DamagedLine)]
+    whole = [line for line in record if not isinstance(line, DamagedLine)]
+    errors = Counter(line["error"] for line in whole if "error" in line)
+    runs = {line["run"] for line in whole}
+    yield f"Runs: {len(runs)}. Everything that this site's client has sent, by kind of answer:"
+    for kind, often in KINDS.items():
+        answers = [line for line in whole if line.get("kind") == kind and "error" not in line]
+        if answers:
+            yield from ("", *_kind_lines(f"{kind}: {often}; {len(answers)} sent", answers))
+    yield from ("", f"errors: {errors.total()} sent" + (", with these texts:" if errors else ""))
+    yield from (f"  {count} times: {text}" for text, count in errors.items())
+    if damaged:
+        yield ""
+        yield (
+            f"damaged lines of the record (a disk that was full, a machine that went off): {len(damaged)}; the "
+            f"answers that they stood for may have been sent"
+        )
+    for number, problem, text in damaged:
+        yield f"  line {number}, {len(text)} characters: {json.dumps(_shortened(text))} ({problem})"
+
+
+def _kind_lines(head: str, answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what the answers of one kind hold: every field and array that occurs, with a recent value or its size."""
+    values = [value for line in answers for record in line["texts"].values() for value in record.values()]
+    arrays = [array for line in answers for array in line["arrays"]]
+    sizes = (sum(len(str(value).encode()) for value in values), sum(array["bytes"] for array in arrays))
+    yield f"{head}, {format_bytes(sizes[0])} of text and {format_bytes(sizes[1])} of arrays"
+    texts = {key: item for value in values for key, item in _fields(json.loads(value))}
+    for key, item in texts.items():
+        # Losses, scores and such, which some answers have and others do not.
+        if not any(other.startswith(f"{key}.") for other in texts):
+            yield f"  {key} = {_shortened(item)}"
+    for array in {(array["record"], array["group"]): array for array in arrays}.values():
+        numbers = f"{math.prod(array['shape'])} numbers as {NUMBER_FORMATS.get(array['dtype'], array['dtype'])}"
+        yield f"  {array['record']} of {array['group']}: {numbers}, {format_bytes(array['bytes'])}"
 
 
 def _shortened(text: str) -> str:

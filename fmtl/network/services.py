@@ -106,9 +106,6 @@ class Service:
         """Start the program again if it has died and its pause is over; to be called again and again.
 
         The pause doubles with every death that follows soon after a start.
-
-        Raises:
-            NetworkSetupError: it died of something that starting again does not cure.
         """
         if self.process is None:
             return
@@ -152,11 +149,7 @@ class Service:
         return any(sign.encode() in new for sign in self.program.stuck)
 
     def _pause_after_end(self, now: float) -> float:
-        """Return the seconds until the next start; say why the program ended.
-
-        Raises:
-            NetworkSetupError: for a reason that has been fatal for longer than the patience.
-        """
+        """Return the seconds until the next start; say why the program ended."""
         assert self.process is not None
         text = self.output()
         steady = now - self._started > STEADY_SECONDS

@@ -54,7 +54,6 @@ def run_site(path: Path, show: Callable[[str], None], *, checks: bool = True) ->
         checks: whether to check everything first.
 
     Raises:
-        NetworkSetupError: a check failed, or the coordinator does not know the site's key.
         RunInterruptedError: the signal that ended it.
     """
     place = path.expanduser().absolute()
@@ -114,9 +113,6 @@ class _Connection:
         Args:
             give_up: whether something that does not pass by itself is an error.
             soon: whether to look more often, because the node has ended.
-
-        Raises:
-            NetworkSetupError: another coordinator, or clocks too far apart.
         """
         if time.monotonic() - self._looked < (LOOK_SOON if soon else LOOK_EVERY):
             return
@@ -178,11 +174,7 @@ def node_program(site: SiteFile, path: Path, environment: Mapping[str, str], res
 
 
 def check_apart(path: Path, show: Callable[[str], None]) -> None:
-    """Run the checks in a process of their own, so that the memory of the trial step is free again before the start.
-
-    Raises:
-        NetworkSetupError: a check failed; the reason has been printed already by that process.
-    """
+    """Run the checks in a process of their own, so that the memory of the trial step is free again before the start."""
     process = subprocess.run([sys.executable, "-P", "-m", "fmtl", "site", "check", str(path)], check=False)
     if process.returncode:
         raise NetworkSetupError(f"the site was not started, because a check failed; again: `fmtl site check {path}`.")

@@ -48,7 +48,6 @@ def check_site(path: Path, show: Callable[[str], None]) -> SiteFile:
         The file's content.
 
     Raises:
-        NetworkSetupError: something that would keep the site from taking part.
         ScenarioError, DataLayoutError, ValueError: the file or the data set cannot be used.
     """
     require_supported_flower()
@@ -91,7 +90,6 @@ def check_coordinator(coordinator: Endpoint, authority: Path, show: Callable[[st
 
     Raises:
         CoordinatorAwayError: nobody answers.
-        NetworkSetupError: somebody else answers, or the clocks differ by more than Flower takes.
     """
     context = ssl.create_default_context(cafile=str(authority))
     connection = http.client.HTTPSConnection(

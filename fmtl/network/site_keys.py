@@ -5,27 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.private_files import require_private, write_private, write_public
+from fmtl.network.private_files import load_key_file, require_private, write_private, write_public
 
 SITE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAKE_ONE = "Make one: `fmtl keys site NAME`."
+_ASK_THE_SITE = "Ask the site for its .pub file, made by `fmtl keys site NAME`."
 
 
-@dataclass(frozen=True)
-class SiteKey:
-    """A site's key pair on disk.
-
-    Attributes:
-        private: stays at the site.
-        public: goes to the coordinator.
-    """
+class SiteKey(NamedTuple):
+    """A site's key pair on disk: the private half stays at the site, the public one goes to the coordinator."""
 
     private: Path
     public: Path
@@ -37,14 +32,11 @@ def make_site_key(folder: Path, name: str) -> SiteKey:
     Args:
         folder: where to write.
         name: the client's name, as in its file.
-
-    Raises:
-        NetworkSetupError: an impossible name, or there is a key already.
     """
     if not SITE_NAME.fullmatch(name):
         raise NetworkSetupError(f"{name!r} is no name for a site; expected 1 to 64 letters, digits, '-' or '_'.")
     pair = SiteKey(folder / f"{name}.key", folder / f"{name}.pub")
-    for path in (pair.private, pair.public):
+    for path in pair:
         if path.exists():
             raise NetworkSetupError(
                 f"{path} exists already, and with another key the coordinator would not know the site. "
@@ -56,56 +48,36 @@ def make_site_key(folder: Path, name: str) -> SiteKey:
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
     write_private(pair.private, private)
-    write_public(pair.public, _public_line(key.public_key(), name))
+    write_public(pair.public, f"{_openssh(key.public_key())} {name}\n".encode("ascii"))
     return pair
 
 
 def require_site_key(private: Path) -> str:
-    """Check a site's private key and return its fingerprint.
-
-    Raises:
-        NetworkSetupError: missing, readable by others, damaged, or of another kind.
-    """
+    """Return the fingerprint of a site's private key; refuse one that is of another kind or that others can read."""
     require_private(private)
-    try:
-        key = serialization.load_ssh_private_key(private.read_bytes(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise NetworkSetupError(
-            f"{private} is not a private key in OpenSSH form without a password. Make one: `fmtl keys site NAME`."
-        ) from error
-    except PermissionError as error:
-        raise NetworkSetupError(f"the private key {private} cannot be read by this user: change its owner.") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp384r1":
-        raise NetworkSetupError(f"{private} is not an ECDSA key on P-384. Make one: `fmtl keys site NAME`.")
-    return _fingerprint(key.public_key())
+    expected = "an ECDSA key on P-384 in OpenSSH form without a password"
+
+    def load(content: bytes) -> str:
+        key = serialization.load_ssh_private_key(content, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ValueError
+        return _fingerprint(key.public_key())
+
+    return load_key_file(private, load, expected, _MAKE_ONE)
 
 
 def require_public_key(public: Path) -> str:
-    """Check a site's public key, as it came to the coordinator, and return its fingerprint.
+    """Return the fingerprint of a site's public key as it came to the coordinator; refuse another kind of key."""
 
-    Raises:
-        NetworkSetupError: missing, a private key, damaged, or of another kind.
-    """
-    try:
-        content = public.read_bytes()
-    except OSError as error:
-        raise NetworkSetupError(f"the public key {public} cannot be read: {error.strerror}.") from error
-    if b"PRIVATE KEY" in content:
-        raise NetworkSetupError(
-            f"{public} is a private key, which should never leave its site. Ask the site for its .pub file and for a "
-            f"new key, because this one is no longer secret."
-        )
-    try:
-        key = serialization.load_ssh_public_key(content)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise NetworkSetupError(
-            f"{public} is not a public key in OpenSSH form; ask the site for its .pub file."
-        ) from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
-        raise NetworkSetupError(
-            f"{public} is not an ECDSA key on P-384; ask the site to make one: `fmtl keys site NAME`."
-        )
-    return _fingerprint(key)
+    def load(content: bytes) -> str:
+        if b"PRIVATE KEY" in content:
+            raise NetworkSetupError(
+                f"{public} is a private key, which should never leave its site. Ask the site for its .pub file and for "
+                f"a new key, because this one is no longer secret."
+            )
+        return _fingerprint(serialization.load_ssh_public_key(content))
+
+    return load_key_file(public, load, "a public key in OpenSSH form, ECDSA on P-384", _ASK_THE_SITE)
 
 
 def fingerprint_of_line(line: str) -> str:
@@ -114,11 +86,12 @@ def fingerprint_of_line(line: str) -> str:
     return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
 
 
-def _public_line(key: ec.EllipticCurvePublicKey, name: str) -> bytes:
-    line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return line + b" " + name.encode("ascii") + b"\n"
+def _openssh(key: ec.EllipticCurvePublicKey) -> str:
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode("ascii")
 
 
-def _fingerprint(key: ec.EllipticCurvePublicKey) -> str:
-    line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return fingerprint_of_line(line.decode("ascii"))
+def _fingerprint(key: object) -> str:
+    """Return a key's fingerprint; a ValueError for one that is not ECDSA on P-384."""
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
+        raise ValueError("another kind of key")
+    return fingerprint_of_line(_openssh(key))

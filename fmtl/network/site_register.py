@@ -57,11 +57,7 @@ class SiteRegister:
         self._due = 0.0
 
     def start(self) -> None:
-        """Bring the SuperLink's list up to date for the first time.
-
-        Raises:
-            NetworkSetupError: that failed.
-        """
+        """Bring the SuperLink's list up to date for the first time."""
         self._names = read_names(self._folder.node_names)
         keys = read_folder_keys(self._folder)
         self._bring_up_to_date(keys)
@@ -96,11 +92,7 @@ class SiteRegister:
         self._done, self._failed, self._error = keys, None, ""
 
     def _bring_up_to_date(self, keys: FolderKeys) -> None:
-        """Let exactly the sites take part whose keys lie in the folder; one that fails does not hold up the others.
-
-        Raises:
-            NetworkSetupError: says of each site what failed.
-        """
+        """Let exactly the sites take part whose keys lie in the folder; one that fails does not hold up the others."""
         listed = flower(self._folder, self._env, "supernode", "list")["nodes"]
         current = {str(node["node-id"]) for node in listed if node["status"] != "unregistered"}
         if read_names(self._folder.node_names) != self._names:
@@ -147,11 +139,7 @@ class SiteRegister:
 
 
 def read_folder_keys(folder: CoordinatorFolder) -> FolderKeys:
-    """Read the sites' keys; a file that cannot be used is named and hides no other.
-
-    Raises:
-        NetworkSetupError: the folder of the keys itself cannot be read.
-    """
+    """Read the sites' keys; a file that cannot be used is named and hides no other."""
     texts: dict[str, str | None] = {}
     problems = []
     for path in folder.key_files():
@@ -173,11 +161,7 @@ def read_folder_keys(folder: CoordinatorFolder) -> FolderKeys:
 
 
 def read_names(path: Path) -> _Names:
-    """Read which node number is which site.
-
-    Raises:
-        NetworkSetupError: the file is damaged.
-    """
+    """Read which node number is which site."""
     if not path.is_file():
         return {}
     try:
@@ -212,11 +196,7 @@ class SiteState:
 
 
 def site_states(path: Path) -> list[SiteState]:
-    """Return the sites of a running coordinator, by name.
-
-    Raises:
-        NetworkSetupError: it does not run, or its folder cannot be used.
-    """
+    """Return the sites of a running coordinator, by name."""
     folder = CoordinatorFolder(path.expanduser().absolute())
     if not answers(local_endpoint(read_settings(folder)), folder.certificates.ca):
         raise NetworkSetupError(f"the coordinator of {folder.path} does not run; start it: `fmtl server start`.")

@@ -20,9 +20,6 @@ def site_template(dataset: str, name: str, coordinator: str) -> str:
         dataset: kind of the data set.
         name: the site's name, or `BLANK`.
         coordinator: `host:port`, or with `BLANK` for the host.
-
-    Raises:
-        NetworkSetupError: no such kind, or an impossible name.
     """
     if dataset not in KINDS:
         raise NetworkSetupError(f"--dataset {dataset}: there is no such kind of data set; known: {', '.join(KINDS)}.")

@@ -15,9 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fmtl.errors import SettingError, first_fault
 from fmtl.precheck import check_settings
 from fmtl.settings import RunConfig, default_settings, dotted, merge, merge_all, plain_values, read_toml
-from fmtl_strategies.in_force import in_force
 from fmtl_strategies.parameters import StrategyParameterError
-from fmtl_strategies.registry import UnknownStrategyError, strategy_class
+from fmtl_strategies.registry import UnknownStrategyError, in_force, strategy_class
 
 __all__ = ["Sweep", "SweepRun", "check_runs", "read_sweep", "sweep_of"]
 

@@ -14,8 +14,7 @@ from fmtl.report.selection import select
 from fmtl.settings import RunConfig, SettingError, read_json
 from fmtl.sweeps.file import Sweep
 from fmtl_strategies.contract.files import write_json
-from server_app.config import effective_config, parse_run_config
-from server_app.strategy_source import changed_source
+from server_app.config import changed_source, effective_config, parse_run_config
 
 __all__ = ["Job", "State", "chosen", "clear", "jobs_of", "keep_scenario", "reason_of", "state_of", "states_of"]
 

@@ -15,8 +15,17 @@ import torch
 from flwr.app import Array
 from numpy.lib import format as npy_format
 
-from fmtl_strategies.contract.bits import same_bits
 from fmtl_strategies.contract.layout import FloatArray
+
+_BLOCK_BYTES = 1 << 18
+
+
+def same_bits(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> bool:
+    """Return whether two contiguous arrays of the same size and dtype hold the same bits; stops at a difference."""
+    first, second = one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8)
+    starts = range(0, first.size, _BLOCK_BYTES)
+    return all(np.array_equal(first[i : i + _BLOCK_BYTES], second[i : i + _BLOCK_BYTES]) for i in starts)
+
 
 NumberFormat = Literal["float32", "bfloat16"]
 

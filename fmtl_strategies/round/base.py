@@ -33,11 +33,9 @@ from fmtl_strategies.flower_compat import log
 from fmtl_strategies.parameters import Origin, StrategyParameters, value_origins
 from fmtl_strategies.round.admission import RejectedReplyError, ReplySpec, admit_report, admit_updates
 from fmtl_strategies.round.defence import defend
-from fmtl_strategies.round.enrolment import EnrolmentOptions, enrol
-from fmtl_strategies.round.finite import require_finite
+from fmtl_strategies.round.enrolment import EnrolmentOptions, Roster, enrol
 from fmtl_strategies.round.record import RoundRecord
-from fmtl_strategies.round.roster import Roster
-from fmtl_strategies.round.store import ParameterStore, PoolRound, RowKey
+from fmtl_strategies.round.store import ParameterStore, PoolRound, RowKey, require_finite
 from fmtl_strategies.settings import RunConfig
 
 StateArrays = dict[str, npt.NDArray[np.generic]]

@@ -8,6 +8,7 @@ Shapes: N rows of a pool, D values of a row.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from fmtl_strategies.contract.groups import GroupKind, kind_of, task_of
 from fmtl_strategies.contract.layout import FloatArray, GroupLayout
 from fmtl_strategies.contract.profile import ClientProfile
+from fmtl_strategies.maths.rows import as_tensor
 
 # Rows are moved and averaged a block of columns at a time, so that the matrix is never there twice.
 _BLOCK_COLUMNS = 65_536
@@ -266,3 +269,36 @@ class ParameterStore:
     def arrays(self) -> dict[str, FloatArray]:
         """Return every row by `client/group`, for a checkpoint."""
         return {f"{key.client}/{key.group}": self.parameters(key) for key in sorted(self._place)}
+
+
+class NonFiniteModelError(ArithmeticError):
+    """A strategy has left NaN or infinite values in a model; the text names strategy, round and group."""
+
+
+def require_finite(pool: PoolRound, strategy: str, server_round: int) -> None:
+    """Refuse what a strategy has written to a pool if any row of it holds NaN or infinite values.
+
+    Args:
+        pool: after its aggregation.
+        strategy: name of the strategy, for the error.
+        server_round: number of the round, for the error.
+
+    Raises:
+        NonFiniteModelError: such a row.
+    """
+    for key, row in zip(pool.rows, pool.parameters_nd, strict=True):
+        if not _is_finite(row):
+            count = int(row.size - np.count_nonzero(np.isfinite(row)))
+            raise NonFiniteModelError(
+                f"round {server_round}: strategy {strategy} left NaN or infinite values in {count} of {row.size} "
+                f"values of {key.group} of client {key.client}; nothing of this round was sent. Its parameters do not "
+                f"suit these updates: `fmtl settings {strategy}` prints their ranges and defaults"
+            )
+
+
+def _is_finite(row: FloatArray) -> bool:
+    tensor = as_tensor(row)
+    # One pass without an array of its own; the sum of squares of large but finite values may overflow.
+    if math.isfinite(float(torch.dot(tensor, tensor))):
+        return True
+    return bool(np.isfinite(row).all())

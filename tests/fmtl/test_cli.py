@@ -13,7 +13,7 @@ import pytest
 
 from fmtl import __version__, cli
 from fmtl.commands.settings import flower_table, rows_of
-from fmtl_strategies.contract.schema import Settings, parameter
+from fmtl_strategies.contract.settings import Settings, parameter
 from fmtl_strategies.registry import strategy_names
 from fmtl_strategies.settings import RunConfig
 from tests.support.run_folders import RunFolder, table_1

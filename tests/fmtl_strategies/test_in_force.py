@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from fmtl.settings import default_settings
-from fmtl_strategies.in_force import in_force
 from fmtl_strategies.parameters import StrategyParameterError
-from fmtl_strategies.registry import strategy_names
+from fmtl_strategies.registry import in_force, strategy_names
 from server_app.config import effective_config, parse_run_config
 
 

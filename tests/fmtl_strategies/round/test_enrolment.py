@@ -17,7 +17,7 @@ from fmtl_strategies.methods.fedavg import FedAvg
 from fmtl_strategies.methods.fedhca2 import FedHCA2
 from fmtl_strategies.methods.fedper import FedPer
 from fmtl_strategies.methods.local import Local
-from fmtl_strategies.round.roster import Roster, RosterError
+from fmtl_strategies.round.enrolment import Roster, RosterError
 from fmtl_strategies.round.store import RowKey
 
 

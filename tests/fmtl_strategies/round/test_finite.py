@@ -14,8 +14,7 @@ from toy_federation import ToyFederation, profile, settings, update_of
 from fmtl_strategies.methods.fedavg import FedAvg
 from fmtl_strategies.registry import make_strategy, strategy_class, strategy_names
 from fmtl_strategies.round.base import PersonalizedStrategy
-from fmtl_strategies.round.finite import NonFiniteModelError
-from fmtl_strategies.round.store import PoolRound
+from fmtl_strategies.round.store import NonFiniteModelError, PoolRound
 from server_app import app
 from server_app.config import RunConfig
 from server_app.rounds import RunFailedError
