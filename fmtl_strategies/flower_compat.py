@@ -23,11 +23,14 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
     from flwr.proto.message_pb2 import ObjectTree
     from starlette.middleware import Middleware
 
 __all__ = [
+    "ControlApi",
     "ErrorCode",
     "NodeInfo",
     "Run",
@@ -102,6 +105,66 @@ def piece_refusal(piece: str, reason: str) -> Exception:
     from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 
     return ObjectPullError(piece, reason)
+
+
+class ControlApi:
+    """The SuperLink's Control API over TLS, never through a proxy; a failed request raises `httpx.HTTPError`.
+
+    Args:
+        address: `host:port`.
+        ca_certificate: file of the CA that signed the SuperLink's certificate.
+        seconds: an answer may take.
+    """
+
+    def __init__(self, address: str, ca_certificate: Path, seconds: float) -> None:
+        import ssl
+
+        import httpx
+        from flwr.supercore.control import ControlHttpClient
+
+        context = ssl.create_default_context(cafile=str(ca_certificate))
+        self._client = ControlHttpClient(f"https://{address}", verify=context)
+        self._client._client = httpx.Client(verify=context, timeout=seconds, trust_env=False)
+
+    def nodes(self) -> list[NodeInfo]:
+        """Return all nodes, those that were unregistered too."""
+        from flwr.proto.control_pb2 import ListNodesRequest
+
+        return list(self._client.ListNodes(ListNodesRequest()).nodes_info)
+
+    def register(self, public_key: bytes) -> int:
+        """Register a node by its public key, a line as OpenSSH writes it, and return its number."""
+        from cryptography.hazmat.primitives import serialization
+        from flwr.proto.control_pb2 import RegisterNodeRequest
+
+        pem, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        key = serialization.load_ssh_public_key(public_key).public_bytes(pem, form)
+        return int(self._client.RegisterNode(RegisterNodeRequest(public_key=key)).node_id)
+
+    def unregister(self, node_id: int) -> None:
+        """Unregister a node."""
+        from flwr.proto.control_pb2 import UnregisterNodeRequest
+
+        self._client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
+
+    def run_status(self, run_id: int) -> tuple[str, str] | None:
+        """Return the state of a run, as in `finished:completed`, and its details; None for a run it does not know."""
+        from flwr.proto.control_pb2 import ListRunsRequest
+
+        run = self._client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict.get(run_id)
+        if run is None:
+            return None
+        return ":".join(filter(None, (run.status.status, run.status.sub_status))), run.status.details
+
+    def stop(self, run_id: int) -> bool:
+        """Stop a run; False where that was refused."""
+        from flwr.proto.control_pb2 import StopRunRequest
+
+        return bool(self._client.StopRun(StopRunRequest(run_id=run_id)).success)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
 
 
 def run_superlink(layers: Sequence[Middleware]) -> None:

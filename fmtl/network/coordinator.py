@@ -110,7 +110,7 @@ class _Coordinator:
         self._superexec = Service(
             Program("the SuperExec", superexec, self._env, folder.path, folder.logs / "app-runner.log"), tree, show
         )
-        self._sites = SiteRegister(folder, self._env, show)
+        self._sites = SiteRegister(folder, show)
         self._listen = listen
 
     def start(self) -> None:

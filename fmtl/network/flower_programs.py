@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,7 +31,7 @@ _ENVIRONMENT = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5",
     "PYTHONUNBUFFERED": "1",
 }
 
@@ -39,7 +39,7 @@ CONNECTION = "coordinator"
 """Name of the connection that `flwr` commands of the coordinator use."""
 
 COMMAND_SECONDS = 120.0
-"""Seconds a `flwr` command may take."""
+"""Seconds `flwr run` may take."""
 
 
 class Endpoint(NamedTuple):
@@ -175,27 +175,27 @@ def _quotable(key: str, value: str) -> str:
     return value
 
 
-def flower(
-    folder: CoordinatorFolder, env: dict[str, str], *arguments: str, options: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Run a `flwr` command against the coordinator's SuperLink and return what it answers.
+def start_app(folder: CoordinatorFolder, env: dict[str, str], app: Path, run_config: Path) -> str:
+    """Start a run of a Flower app with `flwr run` and return Flower's number of the run.
 
     Args:
         folder: the coordinator's folder.
         env: environment of the command.
-        arguments: the command and its arguments, as in `supernode`, `list`.
-        options: options that come after the name of the connection.
+        app: folder of the app.
+        run_config: TOML file with the run config.
+
+    Raises:
+        NetworkSetupError: it failed, with its reason, or did not end in time.
     """
-    full = [find_program("flwr"), *arguments, CONNECTION, *options, "--format", "json"]
-    named = f"`flwr {' '.join(arguments[:2])}`"
+    full = [find_program("flwr"), "run", str(app), CONNECTION, "--run-config", str(run_config), "--format", "json"]
     try:
         done = subprocess.run(
             full, env=env, cwd=folder.path, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise NetworkSetupError(
-            f"{named} had not ended after {COMMAND_SECONDS:.0f} seconds: is the machine overloaded, or its disk full? "
-            f"Look at the end of {folder.logs / 'link.log'}."
+            f"`flwr run` had not ended after {COMMAND_SECONDS:.0f} seconds: is the machine overloaded, or its disk "
+            f"full? Look at the end of {folder.logs / 'link.log'}."
         ) from error
     try:
         answer: dict[str, Any] = json.loads("{" + done.stdout.partition("{")[2])
@@ -203,8 +203,8 @@ def flower(
         answer = {}
     if not answer.get("success"):
         reason = answer.get("error-message") or (done.stdout + done.stderr).strip()[-1000:] or "it gave no reason"
-        raise NetworkSetupError(f"Flower refused {named}: {reason}")
-    return answer
+        raise NetworkSetupError(f"Flower refused `flwr run`: {reason}")
+    return str(answer["run-id"])
 
 
 def answers(superlink: Endpoint, ca_certificate: Path) -> bool:

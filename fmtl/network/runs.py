@@ -12,10 +12,11 @@ from typing import Any
 
 from fmtl.live import RunLines
 from fmtl.network.app_folder import app_folder
+from fmtl.network.control import Control
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings
 from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.flower_programs import answers, flower, service_environment
+from fmtl.network.flower_programs import answers, service_environment, start_app
 from fmtl.settings import RunConfig, as_toml, default_settings, merge, merge_all
 from fmtl_strategies.contract.files import write_json
 
@@ -50,10 +51,9 @@ def submit(folder: CoordinatorFolder, values: Mapping[str, Any], run_folder: Pat
     config.write_text(as_toml(values), encoding="utf-8")
     try:
         with app_folder() if app is None else nullcontext(app) as place:
-            answer = flower(folder, env, "run", str(place), options=("--run-config", str(config)))
+            run_id = start_app(folder, env, place, config)
     finally:
         config.unlink()
-    run_id = str(answer["run-id"])
     # Beside the run folder, which the server makes itself and only where there is none.
     write_json(launch_file(run_folder), {"run_id": run_id})
     return run_id
@@ -70,13 +70,12 @@ def follow(folder: CoordinatorFolder, run_id: str, run_folder: Path, show: Calla
     Raises:
         RunEndedBadlyError: the run failed or was stopped; says why.
     """
-    env = service_environment(folder.home, os.environ)
     lines = RunLines(run_folder)
     next_status, heard = 0.0, time.monotonic()
     while True:
         lines.show(show)
         if time.monotonic() >= next_status:
-            found = _status_or_silence(folder, env, run_id)
+            found = _status_or_silence(folder, run_id)
             next_status = time.monotonic() + 5 * _LOOK_SECONDS
             if found is not None:
                 heard = time.monotonic()
@@ -94,21 +93,13 @@ def follow(folder: CoordinatorFolder, run_id: str, run_folder: Path, show: Calla
     return _judged(run_folder, *found)
 
 
-def status(folder: CoordinatorFolder, env: dict[str, str], run_id: str) -> tuple[str, str]:
-    """Return Flower's state of a run and the details of its end."""
-    runs = flower(folder, env, "list", options=("--run-id", run_id))["runs"]
-    if not runs:
-        raise NetworkSetupError(f"the SuperLink knows no run {run_id}; was its database {folder.database} removed?")
-    return str(runs[0]["status"]), str(runs[0].get("status-details", ""))
-
-
-def _status_or_silence(folder: CoordinatorFolder, env: dict[str, str], run_id: str) -> tuple[str, str] | None:
-    """Return what `status` does, or None where the SuperLink does not answer."""
+def _status_or_silence(folder: CoordinatorFolder, run_id: str) -> tuple[str, str] | None:
+    """Return state and details of a run, or None where the SuperLink does not answer."""
     superlink, ca = local_endpoint(read_settings(folder)), folder.certificates.ca
     if not answers(superlink, ca):
         return None
     try:
-        return status(folder, env, run_id)
+        return Control(folder).run_status(run_id)
     except NetworkSetupError:
         if answers(superlink, ca):
             # Flower only says that something is wrong inside.
@@ -130,7 +121,7 @@ def _judged(run_folder: Path, state: str, details: str) -> dict[str, Any]:
 
 def stop_run(folder: CoordinatorFolder, run_id: str) -> None:
     """Stop a run; what its last checkpoint holds is kept."""
-    flower(folder, service_environment(folder.home, os.environ), "stop", run_id)
+    Control(folder).stop(run_id)
 
 
 def new_run(

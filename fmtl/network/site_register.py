@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from fmtl.network.control import Control
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings, require_site_name
 from fmtl.network.errors import NetworkSetupError
-from fmtl.network.flower_programs import answers, flower, service_environment
+from fmtl.network.flower_programs import answers
 from fmtl.network.site_keys import fingerprint_of_line, require_public_key
 from fmtl_strategies.contract.files import write_json
 
@@ -41,13 +40,12 @@ class SiteRegister:
 
     Args:
         folder: the coordinator's folder.
-        env: environment of `flwr` commands.
         show: prints one line.
     """
 
-    def __init__(self, folder: CoordinatorFolder, env: dict[str, str], show: Callable[[str], None]) -> None:
+    def __init__(self, folder: CoordinatorFolder, show: Callable[[str], None]) -> None:
         self._folder = folder
-        self._env = env
+        self._control = Control(folder)
         self._show = show
         self._names: _Names = {}
         self._done: FolderKeys | None = None
@@ -93,8 +91,7 @@ class SiteRegister:
 
     def _bring_up_to_date(self, keys: FolderKeys) -> None:
         """Let exactly the sites take part whose keys lie in the folder; one that fails does not hold up the others."""
-        listed = flower(self._folder, self._env, "supernode", "list")["nodes"]
-        current = {str(node["node-id"]) for node in listed if node["status"] != "unregistered"}
+        current = set(self._control.nodes())
         if read_names(self._folder.node_names) != self._names:
             # The last time that could not be written.
             self._save(self._names)
@@ -118,7 +115,7 @@ class SiteRegister:
             # A key that is there and cannot be read shuts nobody out: that could not be taken back.
             if site["name"] in keys.texts and keys.texts[site["name"]] in (None, site["key"]):
                 return
-            flower(self._folder, self._env, "supernode", "unregister", node)
+            self._control.unregister(node)
             current.remove(node)
             self._show(f"Site {site['name']} may no longer take part.")
         self._save({known: value for known, value in self._names.items() if known != node})
@@ -128,8 +125,8 @@ class SiteRegister:
             return
         # Written before as well: a full disk has to show before there is a node number that cannot be kept.
         self._save(self._names)
-        answer = flower(self._folder, self._env, "supernode", "register", str(self._folder.sites / f"{name}.pub"))
-        self._names[str(answer["node-id"])] = {"name": name, "key": text}
+        node = self._control.register(self._folder.sites / f"{name}.pub")
+        self._names[node] = {"name": name, "key": text}
         self._show(f"Site {name} may take part.")
         self._save(self._names)
 
@@ -200,8 +197,7 @@ def site_states(path: Path) -> list[SiteState]:
     folder = CoordinatorFolder(path.expanduser().absolute())
     if not answers(local_endpoint(read_settings(folder)), folder.certificates.ca):
         raise NetworkSetupError(f"the coordinator of {folder.path} does not run; start it: `fmtl server start`.")
-    listed = flower(folder, service_environment(folder.home, os.environ), "supernode", "list")["nodes"]
-    nodes = {str(node["node-id"]): node for node in listed if node["status"] != "unregistered"}
+    nodes = Control(folder).nodes()
     waiting = dict(read_folder_keys(folder).texts)
     states = []
     for number, site in read_names(folder.node_names).items():
@@ -210,15 +206,11 @@ def site_states(path: Path) -> list[SiteState]:
             continue
         if name in waiting and waiting[name] in (None, key):
             del waiting[name]
-            state = str(nodes[number]["status"])
+            state = nodes[number].status
         else:
             state = "revoking"
-        states.append(SiteState(name, state, _since(nodes[number]), fingerprint_of_line(key)))
+        states.append(SiteState(name, state, nodes[number].since, fingerprint_of_line(key)))
     for name, text in waiting.items():
         state = "key cannot be read" if text is None else "not yet registered"
         states.append(SiteState(name, state, "", "" if text is None else fingerprint_of_line(text)))
     return sorted(states, key=lambda site: (site.name, site.state))
-
-
-def _since(node: Mapping[str, Any]) -> str:
-    return str(node.get("online-at" if node["status"] == "online" else "offline-at", "")).replace("N/A", "")

@@ -19,10 +19,11 @@ from bad_replies import NAMED
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, load_scenario
 from safetensors.numpy import load_file
 
+from fmtl.network.control import Control
 from fmtl.network.coordinator_folder import revoke_site
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.rehearsal import Rehearsal
-from fmtl.network.runs import follow, resumed_run, status, submit
+from fmtl.network.runs import follow, resumed_run, submit
 from fmtl.processes import processes_using
 from server_app.run_folder import RunFolder
 
@@ -184,7 +185,7 @@ class Federation:
 
     def status(self, run_id: str) -> tuple[str, str]:
         """Flower's state of a run, and its details."""
-        return status(self.rehearsal.coordinator, self.rehearsal.flower_environment(), run_id)
+        return Control(self.rehearsal.coordinator).run_status(run_id)
 
     def folder(self, name: str) -> Path:
         """A run's folder."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from errors import naming
 
 from fmtl.network import runs
+from fmtl.network.control import Control
 from fmtl.network.coordinator_folder import CoordinatorFolder, make_coordinator
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.runs import follow
-
-Answer = Callable[[], dict[str, Any]]
+from fmtl_strategies.flower_compat import ControlApi
 
 
 @pytest.fixture
@@ -24,23 +23,19 @@ def coordinator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CoordinatorF
     return make_coordinator(tmp_path / "coordinator", ["localhost"], 9)
 
 
-def _link(monkeypatch: pytest.MonkeyPatch, moments: Iterator[dict[str, Any] | None]) -> None:
-    """A SuperLink that gives one answer after the other; None where it is away."""
+def _superlink(monkeypatch: pytest.MonkeyPatch, states: Iterator[str | None]) -> None:
+    """A SuperLink that tells one state of the run after the other; None where it is away."""
     away = {"now": False}
 
-    def flower(*arguments: object, **options: object) -> dict[str, Any]:
-        found = next(moments)
-        away["now"] = found is None
-        if found is None:
-            raise NetworkSetupError("Connection to the SuperLink is unavailable.")
-        return found
+    def run_status(self: Control, run_id: str) -> tuple[str, str]:
+        state = next(states)
+        away["now"] = state is None
+        if state is None:
+            raise NetworkSetupError("no SuperLink answers")
+        return state, ""
 
-    monkeypatch.setattr(runs, "flower", flower)
+    monkeypatch.setattr(Control, "run_status", run_status)
     monkeypatch.setattr(runs, "answers", lambda link, authority: not away.pop("now", False))
-
-
-def _run(state: str) -> dict[str, Any]:
-    return {"runs": [{"status": state, "status-details": ""}]}
 
 
 def test_a_link_that_comes_back_does_not_end_the_watching(
@@ -49,7 +44,7 @@ def test_a_link_that_comes_back_does_not_end_the_watching(
     folder = coordinator.runs / "one"
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({"status": "completed"}))
-    _link(monkeypatch, iter([_run("running"), None, None, _run("running"), _run("finished:completed")]))
+    _superlink(monkeypatch, iter(["running", None, None, "running", "finished:completed"]))
     assert follow(coordinator, "1", folder, print) == {"status": "completed"}
 
 
@@ -64,6 +59,6 @@ def test_a_refusal_of_a_link_that_answers_is_told(
     coordinator: CoordinatorFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "answers", lambda link, authority: True)
-    monkeypatch.setattr(runs, "flower", lambda *arguments, **options: {"runs": []})
+    monkeypatch.setattr(ControlApi, "run_status", lambda api, run_id: None)
     with pytest.raises(NetworkSetupError, match=naming("run 1")):
         follow(coordinator, "1", coordinator.runs / "one", print)
