@@ -12,8 +12,8 @@ NETWORK_DEMO := runs/network-demo
 demo: $(VENV)/.ready
 	@rm -rf $(DEMO)-before
 	@if [ -d $(DEMO) ]; then mv $(DEMO) $(DEMO)-before; echo "The earlier demo is now in $(DEMO)-before."; fi
-	$(BIN)/fmtl run --strategy local --scenario default --out $(DEMO)/local
-	$(BIN)/fmtl run --strategy fedhca2 --scenario default --out $(DEMO)/fedhca2
+	$(BIN)/fmtl run --strategy local --scenario default --out-dir $(DEMO)/local
+	$(BIN)/fmtl run --strategy fedhca2 --scenario default --out-dir $(DEMO)/fedhca2
 	$(BIN)/fmtl compare $(DEMO)/local $(DEMO)/fedhca2
 
 network-demo: $(VENV)/.ready

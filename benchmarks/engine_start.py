@@ -28,7 +28,7 @@ def seconds_to_first_step(engine: str) -> float:
     started = time.time()
     try:
         subprocess.run(
-            [*command, "--scenario", str(SCENARIO), "--rounds", "1", "--out", str(folder / "run")],
+            [*command, "--scenario", str(SCENARIO), "--num-server-rounds", "1", "--out-dir", str(folder / "run")],
             check=True,
             capture_output=True,
         )

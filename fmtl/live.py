@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fmtl.tables import format_bytes
+from fmtl.tables import format_bytes, printable
 from fmtl_strategies.contract.files import JsonLines
 
-__all__ = ["RunLines", "show_run"]
-
-_LOOK_SECONDS = 0.5
+__all__ = ["RunLines"]
 
 Event = dict[str, Any]
-
-
-def show_run(folder: Path, stop: Callable[[], bool] | None, echo: Callable[[str], None], *, past: bool = True) -> None:
-    """Print what a run does, one line for every event, until it has ended.
-
-    Args:
-        folder: the run folder; it may not exist yet.
-        stop: says whether the run has ended; what it has written until then is still printed. None: the run has ended
-            as soon as there is a result.json.
-        echo: prints one line.
-        past: whether what the folder holds already is printed, too; False where a run is resumed.
-    """
-    lines = RunLines(folder, past=past)
-    ended = (folder / "result.json").is_file if stop is None else stop
-    while not ended():
-        lines.show(echo)
-        time.sleep(_LOOK_SECONDS)
-    lines.show(echo)
 
 
 class RunLines:
@@ -40,20 +19,17 @@ class RunLines:
 
     Args:
         folder: the run folder; it may not exist yet.
-        past: whether what the folder holds already is shown, too; False where a run is resumed.
     """
 
-    def __init__(self, folder: Path, *, past: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self._history = JsonLines(folder / "history.jsonl")
         self._progress = JsonLines(folder / "progress.jsonl")
-        if not past:
-            self._events()
 
     def show(self, echo: Callable[[str], None]) -> None:
         """Print a line for everything that has happened since the last call."""
         for event in self._events():
             for line in _lines(event):
-                echo(_printable(line))
+                echo(printable(line))  # a site's reasons are its own text
 
     def _events(self) -> list[Event]:
         """Return what has happened since the last call, in its order; a line of the history has the event `ended`."""
@@ -103,8 +79,3 @@ def _outcome(event: Event) -> str:
     traffic = f"{format_bytes(event['bytes_up'])} up, {format_bytes(event['bytes_down'])} down"
     times = f"{seconds.get('clients', 0.0):.1f} s for clients, {seconds.get('aggregation', 0.0):.1f} s aggregation"
     return f"{outcome}; {traffic}; {times}"
-
-
-def _printable(line: str) -> str:
-    """Return a line whose characters cannot move a terminal's cursor or colour: a site's reasons are its own text."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)

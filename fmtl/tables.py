@@ -16,6 +16,7 @@ __all__ = [
     "console",
     "escaped",
     "format_bytes",
+    "format_number",
     "format_seconds",
     "markdown_table",
     "plain_table",
@@ -27,6 +28,9 @@ WIDTH = 100
 
 _LONGEST_NAME = 30
 """Longer names at the left of a wide table are folded on the terminal."""
+
+_HUGE = 1e7
+"""Values from here on are written with an exponent: no metric is that large, and tables stay readable."""
 
 _BETWEEN = 3
 """Characters between two columns on the terminal."""
@@ -139,6 +143,18 @@ def escaped(text: str) -> str:
 def printable(text: str) -> str:
     """Text from outside on one line and without control characters, which a terminal would obey."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def format_number(value: float | None, decimals: int, *, signed: bool = False) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    if value is None:
+        return "-"
+    sign = "+" if signed else "-"
+    if abs(value) >= _HUGE:
+        return f"{value:{sign}.3e}"
+    # Adding 0.0 turns a rounded -0.0 into 0.0, so that "no change" never carries a sign.
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{sign if rounded else '-'}.{decimals}f}"
 
 
 def format_bytes(count: float) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fmtl.commands.ending import exit_status
+
 
 def command(
     *,
@@ -29,18 +31,14 @@ def command(
     Ctrl-C ends everything that was started and removes what was made.
     """
     from fmtl.commands.compare import command as compare
-    from fmtl.errors import RunInterruptedError
     from fmtl.network.rehearsal import Plan, rehearse
     from fmtl.settings import parse_setting
 
     values = dict(parse_setting(text) for text in settings or [])
     values |= {"num-server-rounds": num_server_rounds}
     plan = Plan(scenario, tuple(strategies or ("local", "fedhca2")), values, out, keep)
-    try:
+    with exit_status("The rehearsal has ended; everything it had started and made is gone."):
         runs = rehearse(plan, typer.echo)
-    except RunInterruptedError as interruption:
-        typer.echo("The rehearsal has ended; everything it had started and made is gone.", err=True)
-        raise typer.Exit(128 + interruption.signal_number) from interruption
     compare(runs, output=out / "comparison", local=None, columns=None)
     if keep:
         first = next((out / "federation" / "sites").glob("*/site.yaml"))

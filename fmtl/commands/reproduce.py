@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fmtl.commands.ending import exit_status
+
 if TYPE_CHECKING:
     from fmtl.reproduce.measured import Report
     from fmtl.reproduce.plan import Reproduction
@@ -18,7 +20,6 @@ def command(
         str | None, typer.Argument(metavar="[TABLE]", help="A table's name or .toml file; all names if left out.")
     ] = None,
     *,
-    list_only: Annotated[bool, typer.Option("--list", help="List the tables.")] = False,
     data: Annotated[Path | None, typer.Option(help="Folder that holds the data sets; sets FMTL_DATA_ROOT.")] = None,
     seeds: Annotated[
         str | None, typer.Option(metavar="0,1,2", help="Seeds of every method; 0,1,2 if left out: papers give none.")
@@ -32,9 +33,8 @@ def command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; runs/reproduce/<table> if left out.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs at work at once.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count steps, images and bytes, measure a step; start nothing.")
+        bool, typer.Option("--dry-run", help="Count rounds, images and bytes, measure a step; start nothing.")
     ] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Print what has been measured so far; start nothing.")
@@ -47,19 +47,20 @@ def command(
     """
     from fmtl.errors import SettingError
     from fmtl.reproduce.measured import measure
-    from fmtl.reproduce.perform import choose_device
     from fmtl.reproduce.plan import DEFAULT_SEEDS, default_folder, methods_of, read_seeds, reproduction, seeds_on_disk
     from fmtl.reproduce.table import load_table
+    from fmtl.tables import console
 
-    if table is None or list_only:
+    if table is None:
         _list()
         return
-    _check_dry_run(dry_run=dry_run, report=report, again=again)
+    asked = {"--dry-run": dry_run, "--report": report, "--again": again is not None}
+    if sum(asked.values()) > 1:
+        named = " and ".join(option for option, given in asked.items() if given)
+        raise SettingError(f"{named} ask for different things: one counts, one reads, one removes runs; give one.")
     if data is not None:
         if not data.expanduser().is_dir():
-            raise SettingError(
-                f"--data {data}: there is no such folder; give the one that holds the data sets' folders."
-            )
+            raise SettingError(f"--data {data}: there is no such folder; give the one that holds all data sets.")
         os.environ["FMTL_DATA_ROOT"] = str(data.expanduser().absolute())
     found = load_table(table)
     count = rounds or found.rounds
@@ -67,14 +68,14 @@ def command(
     chosen = read_seeds(seeds) if seeds else (report and seeds_on_disk(found, folder)) or DEFAULT_SEEDS
     work = reproduction(found, folder, chosen, count)
     wanted = methods_of(found, methods)
-    anew = methods_of(found, again) if again else ()
-    choose_device(work, device)
     if dry_run:
-        _dry_run(work, wanted)
+        from fmtl.reproduce.dry_run import dry_run as print_dry_run
+
+        print_dry_run(work, wanted, console())
     elif report:
         _show(measure(work, {}))
     else:
-        _run(work, wanted, anew, workers)
+        _run(work, wanted, methods_of(found, again) if again else (), workers)
 
 
 def _list() -> None:
@@ -91,26 +92,6 @@ def _list() -> None:
     console().print(shown)
 
 
-def _check_dry_run(*, dry_run: bool, report: bool, again: str | None) -> None:
-    """Refuse options that ask for different things, before one of them is left out without a word."""
-    from fmtl.errors import SettingError
-
-    if dry_run and report:
-        raise SettingError("--dry-run says what is to come and --report what has been measured; give one of them.")
-    if again and (dry_run or report):
-        option = "--dry-run" if dry_run else "--report"
-        raise SettingError(
-            f"--again {again} removes runs, but {option} starts and removes nothing; leave one of them out."
-        )
-
-
-def _dry_run(work: Reproduction, wanted: tuple[str, ...]) -> None:
-    from fmtl.reproduce.dry_run import dry_run
-    from fmtl.tables import console
-
-    dry_run(work, wanted, console())
-
-
 def _show(report: Report) -> None:
     from fmtl.reproduce.report import print_report, write_report
     from fmtl.tables import console
@@ -121,28 +102,17 @@ def _show(report: Report) -> None:
 
 
 def _run(work: Reproduction, wanted: tuple[str, ...], anew: tuple[str, ...], workers: int) -> None:
-    from fmtl.errors import RunError, RunInterruptedError
     from fmtl.interruption import SignalWatch
     from fmtl.reproduce.perform import check, perform_all
-    from fmtl_strategies.contract.files import InUseError
 
     check(work)
     seeds = ", ".join(map(str, work.seeds))
     typer.echo(f"{work.table.name}: {len(wanted)} methods, seeds {seeds}, {work.rounds} rounds; folder: {work.out}")
     if work.shortened:
-        typer.echo(work.shortened[0].upper() + work.shortened[1:] + ".")
-    try:
-        with SignalWatch() as signals, signals.listening():
-            report, completed = perform_all(work, wanted, anew, workers, typer.echo)
-    except RunInterruptedError as interruption:
-        typer.echo(
-            "Interrupted; every process that had been started has been stopped. Give the same command again to go on.",
-            err=True,
-        )
-        raise typer.Exit(128 + interruption.signal_number) from interruption
-    except (RunError, InUseError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
+        typer.echo(f"{work.shortened}.")
+    advice = "Interrupted; what had been started has been stopped. Give the same command again to go on."
+    with exit_status(advice), SignalWatch() as signals, signals.listening():
+        report, completed = perform_all(work, wanted, anew, workers, typer.echo)
     _show(report)
     if not completed:
         raise typer.Exit(1)

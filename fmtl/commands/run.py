@@ -30,7 +30,7 @@ def command(
     scenario: Annotated[str | None, typer.Option(help="Scenario, by name or .yaml file; see `fmtl scenarios`.")] = None,
     num_server_rounds: Annotated[int | None, typer.Option(min=1, help="Number of rounds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
-    out: Annotated[
+    out_dir: Annotated[
         Path | None, typer.Option(help="Run folder; runs/<strategy>-<scenario>-s<seed> if left out.")
     ] = None,
     clients: Annotated[int | None, typer.Option(min=1, help="Take only the scenario's first clients.")] = None,
@@ -48,9 +48,9 @@ def command(
     from fmtl.settings import read_settings
 
     flags = {"strategy": strategy, "scenario": scenario, "num-server-rounds": num_server_rounds, "seed": seed}
-    values = read_settings(config, settings or (), flags)
+    values = read_settings(config, settings or (), {**flags, "out-dir": None if out_dir is None else str(out_dir)})
     given = given_engine(engine, workers, cpus_per_client, gpus_per_client, ray_address)
-    run_and_report(values, _run_folder(out, values), make_engine(given), clients)
+    run_and_report(values, _run_folder(values), make_engine(given), clients)
 
 
 def given_engine(
@@ -96,7 +96,7 @@ def run_and_report(values: Mapping[str, Any], folder: Path, engine: Engine, clie
     typer.echo(f"Completed in {time.monotonic() - started:.0f} s; results: {folder}")
 
 
-def _run_folder(out: Path | None, values: Mapping[str, Any]) -> Path:
+def _run_folder(values: Mapping[str, Any]) -> Path:
     """Return where the run is kept; a name of our own choice gets a number where it is taken, a given one does not.
 
     Raises:
@@ -104,12 +104,11 @@ def _run_folder(out: Path | None, values: Mapping[str, Any]) -> Path:
     """
     from fmtl.errors import SettingError
 
-    given = out if out is not None else values.get("out-dir") or None
-    if given is not None:
-        folder = Path(str(given)).expanduser().absolute()
+    if given := str(values["out-dir"]):
+        folder = Path(given).expanduser().absolute()
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
             raise SettingError(
-                f"--out {folder} exists already; resume that run with `fmtl resume {folder}`, or choose another folder."
+                f"out-dir {folder} exists already; resume it with `fmtl resume {folder}`, or choose another folder."
             )
         return folder
     scenario = Path(str(values["scenario"])).stem

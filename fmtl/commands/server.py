@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fmtl.commands.ending import exit_status
+
 if TYPE_CHECKING:
     from fmtl.network.coordinator_folder import CoordinatorFolder
     from fmtl.settings import RunConfig
@@ -19,14 +21,10 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The coordinator'
 @command.command("start")
 def start(folder: Folder) -> None:
     """Listen for sites, until Ctrl-C or SIGTERM; runs are started with `fmtl server run` meanwhile."""
-    from fmtl.errors import RunInterruptedError
     from fmtl.network.coordinator import serve
 
-    try:
+    with exit_status("The coordinator has ended; everything it had started has been stopped."):
         serve(folder, typer.echo)
-    except RunInterruptedError as interruption:
-        typer.echo("The coordinator has ended; everything it had started has been stopped.", err=True)
-        raise typer.Exit(128 + interruption.signal_number) from interruption
 
 
 @command.command("allow")

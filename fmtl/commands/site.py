@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fmtl.commands.ending import exit_status
+
 command = typer.Typer(no_args_is_help=True, help="Take part in a federation from this machine.")
 
 SiteFilePath = Annotated[Path, typer.Argument(metavar="FILE", help="The site's YAML file.", show_default=False)]
@@ -46,14 +48,10 @@ def start(
     ] = False,
 ) -> None:
     """Check everything, then take part until Ctrl-C or SIGTERM."""
-    from fmtl.errors import RunInterruptedError
     from fmtl.network.site import run_site
 
-    try:
+    with exit_status("The site has ended; everything it had started has been stopped."):
         run_site(file, typer.echo, checks=not without_checks)
-    except RunInterruptedError as interruption:
-        typer.echo("The site has ended; everything it had started has been stopped.", err=True)
-        raise typer.Exit(128 + interruption.signal_number) from interruption
 
 
 @command.command("sent")

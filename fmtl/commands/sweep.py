@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fmtl.commands.ending import exit_status
+
 
 def command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The sweep, a TOML file; see docs/sweeps.md.")],
@@ -36,13 +38,11 @@ def command(
 
     from rich.text import Text
 
-    from fmtl.errors import RunError, RunInterruptedError
     from fmtl.interruption import SignalWatch
     from fmtl.sweeps.file import read_sweep
     from fmtl.sweeps.perform import Selection, perform, planned, sweep_engine
     from fmtl.sweeps.summary import failures, to_table
     from fmtl.tables import console
-    from fmtl_strategies.contract.files import InUseError
 
     sweep = read_sweep(file, out)
     selection = Selection(tuple(only or ()), tuple(again or ()))
@@ -51,20 +51,10 @@ def command(
             typer.echo(f"{state:<10}  {job.name}")
         return
     typer.echo(f"Sweep {file} over scenario {sweep.scenario.name}, {sweep.rounds} rounds; folder: {sweep.out}")
-    try:
-        engine = sweep_engine(workers, gpus_per_client, ray_address)
-        with SignalWatch() as signals, signals.listening():
-            verdict = perform(sweep, selection, engine, typer.echo)
-    except RunInterruptedError as interruption:
-        typer.echo(
-            "The sweep was interrupted; every process it had started has been stopped. "
-            f"Go on with it later: {shlex.join(['fmtl', 'sweep', str(file), '--out', str(sweep.out)])}",
-            err=True,
-        )
-        raise typer.Exit(128 + interruption.signal_number) from interruption
-    except (RunError, InUseError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
+    again_later = shlex.join(["fmtl", "sweep", str(file), "--out", str(sweep.out)])
+    advice = f"The sweep was interrupted; what it had started has been stopped. Go on with it later: {again_later}"
+    with exit_status(advice), SignalWatch() as signals, signals.listening():
+        verdict = perform(sweep, selection, sweep_engine(workers, gpus_per_client, ray_address), typer.echo)
     screen = console()
     screen.print(to_table(verdict.rows))
     for line in failures(verdict.rows):

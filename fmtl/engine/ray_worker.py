@@ -117,8 +117,8 @@ class ClientWorker:
             return
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"{socket.gethostname()} does not see the run folder {folder}; give --out on a file system that all "
-                f"machines of the Ray cluster share."
+                f"{socket.gethostname()} does not see the run folder {folder}; give --out-dir on a file system that "
+                f"all machines of the Ray cluster share."
             )
         file = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         sys.stdout.flush()

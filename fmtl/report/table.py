@@ -12,12 +12,9 @@ from rich.text import Text
 
 from fmtl.report.comparison import Cell, Column, Comparison
 from fmtl.report.run_reader import Measure, Pair
-from fmtl.tables import WideTable, printable
+from fmtl.tables import WideTable, format_number, printable
 
-__all__ = ["Footnotes", "comparison_table"]
-
-_HUGE = 1e7
-"""Values from here on are written with an exponent: no metric is that large, and the table stays readable."""
+__all__ = ["Footnotes", "cell_text", "comparison_table"]
 
 
 @dataclass
@@ -60,7 +57,7 @@ def comparison_table(
         names = ("" if client == previous else client, task, _metric(measure))
         body.append([*map(Text, names), *_texts(cells, columns, notes, decimals=decimals, higher=higher)])
         previous = client
-    changes = _texts([column.delta_m for column in columns], columns, notes, decimals=2, higher=True, sign="+")
+    changes = _texts([column.delta_m for column in columns], columns, notes, decimals=2, higher=True, signed=True)
     body.append([*map(Text, ("all", "Δm", "% ↑")), *changes])
     heading = ("client", "task", "metric", *("\n".join(column.label) for column in columns))
     return WideTable(heading, body, lead=3, total=True)
@@ -79,7 +76,7 @@ def _texts(
     *,
     decimals: int,
     higher: bool | None,
-    sign: str = "-",
+    signed: bool = False,
 ) -> list[Text]:
     """Texts of one row; bold are all values that read the same as the best one, where at least two compete."""
     values = [None if cell.value is None else round(cell.value, decimals) for cell in cells]
@@ -88,18 +85,20 @@ def _texts(
     best = None
     if higher is not None and len(competing) > 1:
         best = max(competing) if higher else min(competing)
+    texts = [_text(cell, notes, decimals=decimals, signed=signed) for cell in cells]
     return [
-        Text(_text(cell, notes, decimals=decimals, sign=sign), "bold" if value is not None and value == best else "")
-        for cell, value in zip(cells, ranked, strict=True)
+        Text(text, "bold" if value is not None and value == best else "")
+        for text, value in zip(texts, ranked, strict=True)
     ]
 
 
-def _text(cell: Cell, notes: Footnotes, *, decimals: int, sign: str) -> str:
+def cell_text(cell: Cell, decimals: int, *, signed: bool = False) -> str:
+    """Mean and spread; a dash where there is no value."""
+    text = format_number(cell.value, decimals, signed=signed)
+    return text if cell.spread is None else f"{text} ± {format_number(cell.spread, decimals)}"
+
+
+def _text(cell: Cell, notes: Footnotes, *, decimals: int, signed: bool) -> str:
     if cell.value is None:
         return f"missing {notes.mark(cell.missing_because or 'no reason was recorded')}"
-    if abs(cell.value) >= _HUGE:
-        return f"{cell.value:.3e}"
-    # Adding 0.0 turns a rounded -0.0 into 0.0, so that "no change" never carries a minus.
-    value = round(cell.value, decimals) + 0.0
-    text = f"{value:{sign if value else '-'}.{decimals}f}"
-    return text if cell.spread is None else f"{text} ± {cell.spread:.{decimals}f}"
+    return cell_text(cell, decimals, signed=signed)

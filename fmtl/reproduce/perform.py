@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from fmtl.errors import SettingError
@@ -13,9 +11,8 @@ from fmtl.reproduce.plan import Reproduction
 from fmtl.sweeps.file import check_runs
 from fmtl.sweeps.perform import Selection, perform, sweep_engine
 
-__all__ = ["check", "choose_device", "perform_all"]
+__all__ = ["check", "perform_all"]
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 Show = Callable[[str], None]
 
 
@@ -65,34 +62,3 @@ def perform_all(
         completed = completed and verdict.completed
         reasons[scenario] = verdict.reasons
     return measure(work, reasons), completed
-
-
-def choose_device(work: Reproduction, device: str) -> None:
-    """Let this process and what it starts see the GPUs that ``--device`` names, and no others.
-
-    Raises:
-        SettingError: no such device, or a scenario that has chosen one itself.
-    """
-    if device == "auto":
-        return
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
-        raise SettingError(f"--device {device!r}: expected auto, cpu, cuda or cuda:N.")
-    for sweep in work.sweeps.values():
-        for client in sweep.scenario.clients:
-            if client.device != "auto":
-                raise SettingError(
-                    f"--device {device!r}: client {client.name} of scenario {sweep.scenario.name} has device = "
-                    f"{client.device!r} of its own; set it to auto there."
-                )
-    if device == "cpu":
-        os.environ[VISIBLE] = ""
-        return
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    number = int(device.partition(":")[2] or 0)
-    if number >= count:
-        raise SettingError(f"--device {device!r}: torch sees {count} GPUs; use cpu, or auto for what there is.")
-    if device != "cuda":
-        seen = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
-        os.environ[VISIBLE] = seen[number] if seen else str(number)

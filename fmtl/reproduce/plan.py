@@ -48,7 +48,7 @@ class Reproduction:
         """What to say where the runs have not the published number of rounds."""
         if self.rounds == self.table.rounds:
             return None
-        return f"not comparable: {self.rounds} of {self.table.rounds} rounds"
+        return f"NOT COMPARABLE: {self.rounds} of {self.table.rounds} rounds"
 
     def sweep_of(self, row: Row) -> Sweep:
         """The sweep that a row is a label of."""

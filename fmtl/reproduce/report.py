@@ -13,10 +13,11 @@ from rich.text import Text
 from fmtl.report.changes import Changes, draw_changes
 from fmtl.report.comparison import Cell
 from fmtl.report.figure import write_figure
+from fmtl.report.table import cell_text
 from fmtl.reproduce.measured import MeasuredRow, Report, differs
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Column, Table
-from fmtl.tables import WideTable, escaped, markdown_table, printable
+from fmtl.tables import WideTable, escaped, format_number, markdown_table, printable
 from fmtl_strategies.contract.files import write_text
 from fmtl_strategies.registry import strategy_class
 
@@ -24,7 +25,6 @@ __all__ = ["lines_of", "notes_of", "print_heading", "print_report", "write_repor
 
 MARK = "*"
 DELTA = "Δm %"
-_HUGE = 1e5
 _CSV_HEADING = "method,name,strategy,rounds,column,unit,paper,measured,sd,seeds,beyond_spread,missing"
 
 
@@ -33,53 +33,37 @@ def lines_of(report: Report) -> Iterator[tuple[str, str, list[str]]]:
     table = report.work.table
     for one in report.rows:
         printed = [_printed(table, column, one) for column in table.columns]
-        yield one.row.name, "paper", [*printed, _signed(one.row.delta_m, 2)]
+        yield one.row.name, "paper", [*printed, format_number(one.row.delta_m, 2, signed=True)]
         cells = [_cell(table, column, one) for column in table.columns]
         seeds = str(one.seeds) if one.seeds == len(one.runs) else f"{one.seeds} of {len(one.runs)}"
         yield "", f"measured, n = {seeds}", [*cells, _text(one.delta_m, one.row.delta_m, 2, signed=True)]
 
 
+def _decimals(table: Table, column: Column) -> int:
+    return 2 if table.cells == "changes" else column.decimals
+
+
 def _printed(table: Table, column: Column, one: MeasuredRow) -> str:
     value = one.row.values.get(column.head)
-    if table.cells == "changes":
-        return _signed(value, 2)
-    return "-" if value is None else f"{value:.{column.decimals}f}"
+    return format_number(value, _decimals(table, column), signed=table.cells == "changes")
 
 
 def _cell(table: Table, column: Column, one: MeasuredRow) -> str:
     if column.different:
         return "not compared"
-    changes = table.cells == "changes"
-    decimals = 2 if changes else column.decimals
-    return _text(one.cells[column.head], one.row.values.get(column.head), decimals, signed=changes)
+    printed, decimals = one.row.values.get(column.head), _decimals(table, column)
+    return _text(one.cells[column.head], printed, decimals, signed=table.cells == "changes")
 
 
 def _text(cell: Cell, printed: float | None, decimals: int, *, signed: bool) -> str:
     """Mean, spread, and the mark of a mean that is further from the printed value than the spread."""
-    if cell.value is None:
-        return "-"
-    text = _number(cell.value, decimals) if not signed else _signed(cell.value, decimals)
-    if cell.spread is not None:
-        text += f" ± {_number(cell.spread, decimals)}"
-    return text + (f" {MARK}" if differs(cell, printed, decimals) else "")
-
-
-def _number(value: float, decimals: int) -> str:
-    # Adding 0.0 turns a rounded -0.0 into 0.0.
-    return f"{value:.1e}" if abs(value) >= _HUGE else f"{round(value, decimals) + 0.0:.{decimals}f}"
-
-
-def _signed(value: float | None, decimals: int) -> str:
-    if value is None:
-        return "-"
-    return f"+{_number(value, decimals)}" if round(value, decimals) > 0 else _number(value, decimals)
+    return cell_text(cell, decimals, signed=signed) + (f" {MARK}" if differs(cell, printed, decimals) else "")
 
 
 def notes_of(report: Report) -> list[str]:
     """What the reader has to know: first what is missing and why, then what is ours, then what is not comparable."""
-    work, table = report.work, report.work.table
-    notes = [f"The runs are {work.shortened}."] if work.shortened else []
-    notes += _waiting(report)
+    table = report.work.table
+    notes = _waiting(report)
     for one in report.rows:
         notes += _states(one)
     most = max(one.seeds for one in report.rows)
@@ -142,7 +126,7 @@ def print_heading(work: Reproduction, screen: Console) -> None:
     table = work.table
     screen.print(Text(f"{table.name}: {table.number} of {table.paper}. {table.title}."))
     if work.shortened:
-        screen.print(Text(f"NOT COMPARABLE: {work.rounds} of {table.rounds} rounds.", style="bold"))
+        screen.print(Text(f"{work.shortened}.", style="bold"))
 
 
 def print_report(report: Report, screen: Console) -> None:
@@ -190,7 +174,7 @@ def _markdown(report: Report, chart: Path | None) -> str:
     heads = _heads(table)
     lines = [f"# {table.name}: {table.title}", "", f"{table.number} of {table.paper}.", ""]
     if report.work.shortened:
-        lines += [f"**NOT COMPARABLE: {report.work.rounds} of {table.rounds} rounds.**", ""]
+        lines += [f"**{report.work.shortened}.**", ""]
     rows = ((name, what, *cells) for name, what, cells in lines_of(report))
     lines.append(markdown_table(("method", "", *heads), rows, right=range(2, len(heads) + 2)))
     if chart:

@@ -14,8 +14,9 @@ from fmtl.engine.ray_cluster import machine_cpus
 from fmtl.errors import SettingError
 from fmtl.sweeps.file import Sweep
 from fmtl.sweeps.plan import Job, State, chosen, clear, jobs_of, keep_scenario, reason_of, state_of, states_of
-from fmtl.sweeps.summary import Row, change_against_local, signed, summarise, write_summary
+from fmtl.sweeps.summary import Row, change_against_local, summarise, write_summary
 from fmtl.sweeps.tasks import Outcome, do_all
+from fmtl.tables import format_number, format_seconds
 from fmtl_strategies.contract.files import single_instance
 
 __all__ = ["Selection", "Verdict", "perform", "planned", "sweep_engine"]
@@ -144,22 +145,16 @@ class _Progress:
         width = len(str(self.total))
         if outcome.reason is not None:
             self.reasons[job.name] = outcome.reason
-            text = f"{outcome.status} after {_duration(outcome.seconds)}: {outcome.reason}"
+            text = f"{outcome.status} after {format_seconds(outcome.seconds)}: {outcome.reason}"
         else:
             change = change_against_local(job, self.jobs)
-            text = _duration(outcome.seconds) + ("" if change is None else f", Δm {signed(change)} %")
+            text = format_seconds(outcome.seconds)
+            text += "" if change is None else f", Δm {format_number(change, 2, signed=True)} %"
         left = self.total - self.count
         # What has been going on for a while says more than single runs, whose times differ between strategies.
         rest = (time.monotonic() - self.started) / self.count * left
-        ahead = f"{left} left, about {_duration(rest)}" if left else "none left"
+        ahead = f"{left} left, about {format_seconds(rest)}" if left else "none left"
         self.show(f"[{self.count:>{width}}/{self.total}] {job.label} seed {job.seed}: {text} ({ahead})")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager

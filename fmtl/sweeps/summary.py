@@ -18,14 +18,12 @@ from fmtl.report.run_reader import read_run
 from fmtl.sweeps.file import Sweep, SweepRun
 from fmtl.sweeps.plan import Job
 from fmtl.sweeps.results import Result, results_of
-from fmtl.tables import escaped, markdown_table, plain_table, printable
+from fmtl.tables import escaped, format_number, markdown_table, plain_table, printable
 from fmtl_strategies.contract.files import write_json, write_text
 
-__all__ = ["Row", "change_against_local", "failures", "signed", "summarise", "to_table", "write_summary"]
+__all__ = ["Row", "change_against_local", "failures", "summarise", "to_table", "write_summary"]
 
 _HEADING = ("label", "strategy", "seeds", "Δm %", "sd", "min", "max", "state")
-_HUGE = 1e5
-"""From here on a change is written with an exponent: it says that a run has diverged, and needs no more figures."""
 FILE = "summary.json"
 REPORT = "comparison.md"
 CHART = "changes.png"
@@ -193,18 +191,9 @@ def _texts(row: Row) -> tuple[str, ...]:
     states = [result.state for result in row.results]
     state = "done" if set(states) == {"done"} else ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     low, high = min(change.values, default=None), max(change.values, default=None)
-    spread = signed(change.spread).removeprefix("+")
-    return row.line.label, row.line.strategy, row.seeds, signed(change.value), spread, signed(low), signed(high), state
-
-
-def signed(value: float | None) -> str:
-    """A change in percent with its sign; a dash where there is none."""
-    if value is None:
-        return "-"
-    if abs(value) >= _HUGE:
-        return f"{value:+.2e}"
-    rounded = round(value, 2) + 0.0
-    return f"{rounded:+.2f}" if rounded else "0.00"
+    mean, low_text, high_text = (format_number(value, 2, signed=True) for value in (change.value, low, high))
+    spread = format_number(change.spread, 2)
+    return row.line.label, row.line.strategy, row.seeds, mean, spread, low_text, high_text, state
 
 
 def _as_json(sweep: Sweep, rows: Sequence[Row]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fmtl.live import RunLines, show_run
+from fmtl.live import RunLines
 
 Event = dict[str, Any]
 
@@ -79,18 +79,14 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
     assert _shown(lines) == ["round 1: a training; 3.0 MB sent"]
 
 
-def test_round_that_a_resumed_run_does_again_is_shown_and_what_it_kept_is_not(tmp_path: Path) -> None:
+def test_round_that_a_resumed_run_does_again_is_shown(tmp_path: Path) -> None:
     _write(tmp_path, "history.jsonl", _history(1), _history(2))
-    lines, resumed = RunLines(tmp_path), RunLines(tmp_path, past=False)
+    lines = RunLines(tmp_path)
     assert len(_shown(lines)) == 2
     (tmp_path / "history.jsonl").write_text(json.dumps(_history(1)) + "\n")
-    assert _shown(lines) == _shown(resumed) == []
+    assert _shown(lines) == []
     _write(tmp_path, "history.jsonl", _history(2, bytes_up=1))
-    assert (
-        _shown(lines)
-        == _shown(resumed)
-        == ["round 2 ended: 1 client; 1 B up, 3.0 MB down; 60.0 s for clients, 0.2 s aggregation"]
-    )
+    assert _shown(lines) == ["round 2 ended: 1 client; 1 B up, 3.0 MB down; 60.0 s for clients, 0.2 s aggregation"]
 
 
 def test_reason_given_by_a_site_cannot_steer_the_terminal(tmp_path: Path) -> None:
@@ -99,18 +95,3 @@ def test_reason_given_by_a_site_cannot_steer_the_terminal(tmp_path: Path) -> Non
     assert line.isprintable()
     assert "failed after 3.0 s" in line
     assert "gone" in line
-
-
-def test_run_is_shown_to_its_last_event_after_it_has_ended(tmp_path: Path) -> None:
-    def stop() -> bool:
-        _write(tmp_path, "progress.jsonl", ANSWERED)
-        return True
-
-    shown: list[str] = []
-    show_run(tmp_path / "other", lambda: True, shown.append)
-    assert shown == []
-    show_run(tmp_path, stop, shown.append)
-    assert shown == ["round 1: a answered after 12.3 s, 55.4 MB"]
-    _write(tmp_path, "result.json")
-    show_run(tmp_path, None, shown.append)
-    assert len(shown) == 2

@@ -81,8 +81,8 @@ def test_given_run_folder_that_exists_is_refused(runs: list[Asked]) -> None:
     folder = Path.cwd() / "mine"
     folder.mkdir()
     folder.joinpath("config.json").write_text("{}")
-    with pytest.raises(SettingError, match="--out"):
-        invoke(run.command, "--out", "mine")
+    with pytest.raises(SettingError, match="out-dir"):
+        invoke(run.command, "--out-dir", "mine")
     assert runs == []
 
 

@@ -323,7 +323,7 @@ class TestSummary:
         assert summary["runs"][0]["seeds"][1]["scores"]["one"]["semseg"] == 0.7
         row = "| fedper | fedper | 2 | +7.50 | 3.54 | +5.00 | +10.00 | done | - |"
         assert row in (sweep.out / "comparison.md").read_text()
-        assert "[2/4] fedavg seed 0: 2 s, Δm 0.00 % (2 left" in shown.output
+        assert "[2/4] fedavg seed 0: 2.0 s, Δm 0.00 % (2 left" in shown.output
 
         (sweep.out / "fedper/seed-1/result.json").unlink()
         assert "fedper/seed-1: unfinished: 2 of 2 rounds done" in invoke(path, "--only", "local").output

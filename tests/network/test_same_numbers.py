@@ -27,7 +27,7 @@ def test_in_process_simulated_and_networked_runs_end_with_the_same_bits(
     simulated = tmp_path / "simulated"
     settings = {**real.config({}), "num-server-rounds": ROUNDS}
     options = [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
-    command = [sys.executable, "-m", "fmtl", "run", f"--scenario={TINY}", f"--out={simulated}", *options]
+    command = [sys.executable, "-m", "fmtl", "run", f"--scenario={TINY}", f"--out-dir={simulated}", *options]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=900, check=False
     )

@@ -101,7 +101,7 @@ def fmtl(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
 def start(temporary: Path, folder: Path) -> subprocess.Popen[str]:
     """Start the run as a command on two workers, and wait until it has done a round."""
     settings = [f"--set={key}={value}" for key, value in VALUES.items()]
-    process = fmtl(temporary, "run", "--out", str(folder), "--workers=2", *settings)
+    process = fmtl(temporary, "run", "--out-dir", str(folder), "--workers=2", *settings)
     deadline = time.monotonic() + 900
     while not (folder / "checkpoints/round-00001").exists():
         assert process.poll() is None, process.communicate()[0]

@@ -97,7 +97,7 @@ def test_client_whose_worker_dies_every_time_is_given_up(grid: Callable[[], RayG
 def test_machine_that_does_not_see_the_run_folder_says_so(grid: Callable[..., RayGrid], tmp_path: Path) -> None:
     nodes = grid(tmp_path / "elsewhere")
     replies = send_and_collect(nodes, messages(nodes, "echo"), RetryPolicy(300.0))
-    assert all("--out" in reply.error.reason for reply in replies)
+    assert all("--out-dir" in reply.error.reason for reply in replies)
 
 
 def test_nothing_of_a_private_cluster_is_left_after_it() -> None:
