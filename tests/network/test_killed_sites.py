@@ -78,6 +78,7 @@ def test_a_site_says_what_happened_to_its_node(federation: Federation, history: 
     assert f"the SuperNode of site three ended with status -{signal.SIGKILL}" in federation.rehearsal.log("three")
 
 
+@pytest.mark.long
 def test_a_client_that_dies_again_is_set_aside_and_takes_part_in_the_next_round(
     federation: Federation, history: list[dict[str, Any]]
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_client_that_dies_again_is_set_aside_and_takes_part_in_the_next_round(
     assert all(len(calls) == len(set(calls)) for calls in map(federation.calls, ("two", "three")))
 
 
+@pytest.mark.long
 def test_without_retries_one_death_is_enough(federation: Federation, history: list[dict[str, Any]]) -> None:
     federation.plan("one", round_1={"hold": True})
     run_id = federation.submit("no-retries", num_server_rounds=1, quorum=0.3, retries=0)

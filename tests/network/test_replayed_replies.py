@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from federation import Federation, arrays_apart, assert_equal
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 2
 
 
