@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from fmtl_datasets.catalogue import DATA_SETS
 from fmtl_datasets.registry import selected_indices, share_indices
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, list_scenarios, load_scenario
@@ -73,8 +74,8 @@ def test_a_scenario_can_be_had_and_is_described_in_a_sentence_and_more(name: str
 def test_encoders_take_images_of_the_size_of_every_scenario() -> None:
     used = {(client.encoder, client.image_size) for name in list_scenarios() for client in load_scenario(name).clients}
     assert ("swin-t-fedhca2", (448, 576)) in used
-    for encoder, size in sorted(used):
-        assert build_encoder(encoder, size).strides == (4, 8, 16, 32)
+    with torch.device("meta"):
+        assert all(build_encoder(encoder, size).strides == (4, 8, 16, 32) for encoder, size in sorted(used))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
