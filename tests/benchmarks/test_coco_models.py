@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def _lines(*arguments: str) -> list[str]:
     script = Path(__file__).resolve().parents[2] / "benchmarks/coco_models.py"
@@ -13,6 +15,7 @@ def _lines(*arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_parameters_are_counted_by_part() -> None:
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in _lines("--steps", "0") if line.startswith("| ")}
     assert set(rows) == {"task", "instance", "keypoints", "stuff", "panoptic"}
@@ -22,6 +25,7 @@ def test_parameters_are_counted_by_part() -> None:
     assert sum(counts) == 59_137_258 + 53_120
 
 
+@pytest.mark.long
 def test_steps_are_timed() -> None:
     small = ("--encoder", "mobilenetv2_035", "--width", "8", "--step-encoder", "mobilenetv2_035", "--step-width", "8")
     lines = _lines(*small, "--size", "64", "64", "--steps", "1", "--threads", "1")

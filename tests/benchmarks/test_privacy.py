@@ -8,6 +8,7 @@ from benchmarks import privacy
 from client_app.privacy import Account
 
 
+@pytest.mark.long
 def test_a_row_for_every_noise_with_the_epsilon_of_its_uploads(capsys: pytest.CaptureFixture[str]) -> None:
     small = "--seeds 0 --rounds 2 --images 4 --epochs 1"
     privacy.main(["--strategies", "local,fedper", "--noise", "2,0.5", *small.split()])

@@ -47,6 +47,7 @@ def test_measures_of_one_strategy_are_complete() -> None:
 
 
 @linux_only
+@pytest.mark.long
 def test_one_command_measures_several_strategies_and_numbers_of_clients(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--clients", "2", "3", "--parameters", "20000", "--repeats", "1", "--away", "1"]
     assert aggregation.main(["--strategies", "fedper", *options]) == 0
@@ -128,6 +129,7 @@ def test_pools_of_every_kind_are_among_the_cases() -> None:
     assert {name for name, kind in pools if kind == "heads"} == {"feddea", "m-fed", "mas"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "kind", "options"), CASES)
 def test_no_strategy_reads_the_updates_of_any_pool_more_than_twice(
     name: str, kind: GroupKind, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
@@ -149,6 +151,7 @@ def test_no_strategy_reads_the_updates_of_any_pool_more_than_twice(
 MADE_ANEW = {("m-fed", "encoder"): 1.0, ("fedbone", "encoder"): 1.0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "kind", "options"), CASES)
 def test_absent_clients_make_no_strategy_copy_the_rows_of_the_others(
     name: str, kind: GroupKind, options: dict[str, object]

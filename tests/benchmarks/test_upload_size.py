@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.long
 def test_forms_have_the_sizes_they_should() -> None:
     script = Path(__file__).resolve().parents[2] / "benchmarks/upload_size.py"
     done = subprocess.run([sys.executable, str(script), "--values", "1000000"], capture_output=True, check=True)
