@@ -19,8 +19,8 @@ from fmtl_datasets.shared.conventions import PANOPTIC_THINGS
 from fmtl_datasets.sources.procedural import ProceduralScenes
 from fmtl_datasets.transforms.transforms import evaluation_transform, to_batch
 
-from client_app.model import ModelConfig, MultiTaskModel, build_model
-from client_app.tasks import get_task
+from client_app.model.multi_task_model import MultiTaskModel, build_model
+from client_app.tasks.registry import get_task
 
 COCO_TASKS = DATA_SETS["coco"].tasks
 
@@ -37,7 +37,7 @@ class StepTime(NamedTuple):
 def build(task: str, encoder: str, width: int, size: tuple[int, int], classes: dict[str, int]) -> MultiTaskModel:
     """Return a model with one task."""
     modules = {task: get_task(task).modules(classes)}
-    return build_model(ModelConfig(encoder, (task,), modules, size, width))
+    return build_model(encoder, modules, size, decoder_width=width)
 
 
 def parameters(task: str, encoder: str, width: int) -> tuple[int, int, int]:

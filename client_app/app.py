@@ -5,8 +5,6 @@ longer than many a round of training. There a resident process does the work (`c
 simulation, whose processes live on, it is done in place.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """One message to a client, apart from Flower's runtime: what is asked, and by whom."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

@@ -5,6 +5,7 @@ a data set keeps those beside them.
 """
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -23,23 +24,18 @@ class MetricUnavailable(ValueError):  # noqa: N818 - it is a state of the result
 class Metric(ABC):
     """One task's score over a data set, built up batch by batch.
 
-    A subclass passes its zeroed counters to `__init__`, adds to them in `update` and turns them into one number in
-    `compute`.
+    A subclass adds to its counters in `update` and turns them into one number in `compute`.
 
     Class attributes: `name` (as in tables, for example "mIoU"), `higher_is_better`, `unit` ("%", "degrees", "metres").
     """
 
     name: ClassVar[str]
     higher_is_better: ClassVar[bool]
-    unit: ClassVar[str]
+    unit: ClassVar[str] = "%"
 
-    def __init__(self, counters: Mapping[str, Array]) -> None:
-        """Start empty.
-
-        Args:
-            counters: zeroed float64 or int64 arrays by name; their shapes and dtypes stay fixed.
-        """
-        self._counters: dict[str, Array] = {key: np.array(value) for key, value in counters.items()}
+    def __init__(self) -> None:
+        """Start empty."""
+        self._counters: defaultdict[str, Array] = defaultdict(lambda: np.zeros((), dtype=np.int64))
 
     @abstractmethod
     def update(self, prediction: Any, label: Any) -> None:
@@ -68,22 +64,29 @@ class Metric(ABC):
         return {}
 
     def counter(self, name: str) -> Array:
-        """Return one counter by name (the array itself: do not write to it)."""
+        """Return one counter by name (the array itself: do not write to it); the number 0 before anything was added."""
         return self._counters[name]
 
     def _add(self, **amounts: Array) -> None:
-        """Add to counters by name, keeping their dtypes."""
+        """Add to counters by name."""
         for key, amount in amounts.items():
-            counter: Array = self._counters[key]
-            self._counters[key] = np.asarray(counter + amount, dtype=counter.dtype)
+            self._counters[key] = np.asarray(self._counters[key] + amount)
+
+    def _count_non_finite(self, prediction: Tensor) -> int:
+        """Count the predicted values that are NaN or infinite; any makes the metric unavailable."""
+        count = int((~torch.isfinite(prediction)).sum())
+        self._add(non_finite=np.asarray(count))
+        return count
 
     def _require_finite(self) -> None:
-        """Raise MetricUnavailable if the counter "non_finite" says that a prediction was NaN or infinite."""
         count = int(self.counter("non_finite"))
         if count:
             raise MetricUnavailable(f"{self.name}: {count} predicted values were NaN or infinite.")
 
-
-def non_finite_values(prediction: Tensor) -> Array:
-    """Return how many predicted values are NaN or infinite, as an int64 scalar for the counter "non_finite"."""
-    return np.asarray(int((~torch.isfinite(prediction)).sum()), dtype=np.int64)
+    def _require_class_map(self, prediction: Tensor, label: Tensor, classes: int) -> None:
+        """Raise ValueError unless the label is (B, H, W) and the prediction (B, classes, H, W)."""
+        if label.ndim != 3 or tuple(prediction.shape) != (label.shape[0], classes, *label.shape[1:]):
+            raise ValueError(
+                f"{self.name}: expected a label (B, H, W) and a prediction (B, {classes}, H, W), got "
+                f"{tuple(label.shape)} and {tuple(prediction.shape)}."
+            )

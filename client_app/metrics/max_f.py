@@ -2,14 +2,14 @@
 
 import numpy as np
 import torch
+from fmtl_datasets.shared.conventions import IGNORE
 from torch import Tensor
 
-from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
+from client_app.metrics.base import Metric, MetricUnavailable
 
 THRESHOLDS = np.arange(1, 20) / 20
 """0.05, 0.10 ... 0.95, on the probability of "salient"."""
 BETA_SQUARED = 0.3
-IGNORE_LABEL = 255
 
 
 class MaxF(Metric):
@@ -21,11 +21,6 @@ class MaxF(Metric):
 
     name = "maxF"
     higher_is_better = True
-    unit = "%"
-
-    def __init__(self) -> None:
-        bins = np.zeros(len(THRESHOLDS) + 1, dtype=np.int64)
-        super().__init__({"salient": bins, "background": bins, "non_finite": np.zeros((), dtype=np.int64)})
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add one batch: (B, 2, H, W) logits (background, salient) and (B, H, W) labels in {0, 1, 255}.
@@ -33,13 +28,9 @@ class MaxF(Metric):
         Raises:
             ValueError: shapes do not fit, or a label has another value.
         """
-        if label.ndim != 3 or tuple(prediction.shape) != (label.shape[0], 2, *label.shape[1:]):
-            raise ValueError(
-                "maxF: expected a label (B, H, W) and a prediction (B, 2, H, W), got "
-                f"{tuple(label.shape)} and {tuple(prediction.shape)}."
-            )
+        self._require_class_map(prediction, label, 2)
         salient, background = label == 1, label == 0
-        if not bool((salient | background | (label == IGNORE_LABEL)).all()):
+        if not bool((salient | background | (label == IGNORE)).all()):
             raise ValueError("maxF: the saliency label has values other than 0, 1 and 255 (ignore).")
         probability = torch.softmax(prediction.detach().double(), dim=1)[:, 1]
         thresholds = torch.as_tensor(THRESHOLDS, device=probability.device)
@@ -49,8 +40,8 @@ class MaxF(Metric):
         self._add(
             salient=torch.bincount(accepted[salient], minlength=bins).cpu().numpy(),
             background=torch.bincount(accepted[background], minlength=bins).cpu().numpy(),
-            non_finite=non_finite_values(prediction),
         )
+        self._count_non_finite(prediction)
 
     def compute(self) -> float:
         """Return maxF in percent.

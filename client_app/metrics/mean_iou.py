@@ -1,49 +1,36 @@
 """Mean intersection over union from one confusion matrix over the whole data set."""
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 import torch
+from fmtl_datasets.shared.conventions import IGNORE
 from torch import Tensor
 
-from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
-
-AbsentClasses = Literal["zero", "skip"]
-IGNORE_LABEL = 255
+from client_app.metrics.base import Metric, MetricUnavailable
 
 
 class MeanIoU(Metric):
     """mIoU of semantic segmentation and human parts, in percent (methods of FedHCA2's evaluation).
 
-    Counts are summed over all images before dividing; averaging per image is another, incomparable number.
+    Counts are summed over all images before dividing; averaging per image is another, incomparable number. As in the
+    reference, a class that is neither labelled nor predicted anywhere still counts in the mean, with 0.
 
     Args:
         num_classes: number of classes C, at least 2; 255 in the label is ignored.
-        absent_classes: what a class counts that is neither labelled nor predicted anywhere: "zero" (the reference
-            behaviour: it still counts in the mean, with 0) or "skip" (the mean is over the other classes).
 
     Raises:
-        ValueError: a setting outside these values.
+        ValueError: another number of classes.
     """
 
     name = "mIoU"
     higher_is_better = True
-    unit = "%"
 
-    def __init__(self, num_classes: int, absent_classes: AbsentClasses = "zero") -> None:
-        if not 2 <= num_classes <= IGNORE_LABEL:
-            raise ValueError(f"num_classes = {num_classes}: expected 2 to {IGNORE_LABEL}, since 255 means ignore.")
-        if absent_classes not in ("zero", "skip"):
-            raise ValueError(f"absent_classes = {absent_classes!r}: expected 'zero' or 'skip'.")
-        super().__init__(
-            {
-                "confusion": np.zeros((num_classes, num_classes), dtype=np.int64),
-                "non_finite": np.zeros((), dtype=np.int64),
-            }
-        )
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if not 2 <= num_classes <= IGNORE:
+            raise ValueError(f"num_classes = {num_classes}: expected 2 to {IGNORE}, since 255 means ignore.")
         self.num_classes = num_classes
-        self.absent_classes = absent_classes
+        self._add(confusion=np.zeros((num_classes, num_classes), dtype=np.int64))
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add one batch: (B, C, H, W) logits, of which the highest decides, and (B, H, W) int64 classes.
@@ -51,14 +38,9 @@ class MeanIoU(Metric):
         Raises:
             ValueError: shapes do not fit, or a label is neither 255 nor a class.
         """
-        expected = (label.shape[0], self.num_classes, *label.shape[1:])
-        if label.ndim != 3 or tuple(prediction.shape) != expected:
-            raise ValueError(
-                f"mIoU over {self.num_classes} classes: expected a label (B, H, W) and a prediction "
-                f"(B, {self.num_classes}, H, W), got {tuple(label.shape)} and {tuple(prediction.shape)}."
-            )
+        self._require_class_map(prediction, label, self.num_classes)
         self.add_classes(prediction.detach().argmax(dim=1), label)
-        self._add(non_finite=non_finite_values(prediction))
+        self._count_non_finite(prediction)
 
     def add_classes(self, predicted: Tensor, label: Tensor) -> None:
         """Add maps of classes, of any one shape: the predicted class (below C where the label is known) and the label.
@@ -66,7 +48,7 @@ class MeanIoU(Metric):
         Raises:
             ValueError: a label is neither 255 nor a class.
         """
-        valid = label != IGNORE_LABEL
+        valid = label != IGNORE
         truth = label[valid].long()
         if truth.numel() and not 0 <= int(truth.min()) <= int(truth.max()) < self.num_classes:
             raise ValueError(
@@ -95,5 +77,4 @@ class MeanIoU(Metric):
         self._require_finite()
         if not self.counter("confusion").any():
             raise MetricUnavailable("mIoU: no valid pixel was seen.")
-        iou = self.class_iou()
-        return float(np.nanmean(iou) if self.absent_classes == "skip" else np.nan_to_num(iou, nan=0.0).mean())
+        return float(np.nan_to_num(self.class_iou(), nan=0.0).mean())

@@ -1,7 +1,5 @@
 """A picture of what a client's model predicts, beside the labels; it stays on the client."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

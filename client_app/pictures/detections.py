@@ -5,8 +5,6 @@ layers once more (they are computed at places that depend on the labels), so its
 the features and computes either when it is asked to.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """A model's predictions in the form of labels, so that both can be drawn alike."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import torch

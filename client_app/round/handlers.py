@@ -1,7 +1,5 @@
 """What a client does with each kind of message: bodies of messages become calls of `Participant`, and back."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Which client of which scenario this process is, and where it keeps its state."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

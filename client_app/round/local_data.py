@@ -1,7 +1,5 @@
 """A client's data splits and transforms, as its scenario entry asks for them."""
 
-from __future__ import annotations
-
 import os
 from functools import lru_cache
 from pathlib import Path

@@ -1,10 +1,7 @@
 """A client's tasks and its model at the start of a run, as its scenario entry asks for them."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -12,28 +9,16 @@ from typing import Literal
 from fmtl_datasets.scenarios.scenario import ClientEntry
 
 from client_app.metrics.edge.protocol import EdgeProtocol
-from client_app.model import ModelConfig, MultiTaskModel, build_model, set_encoder_batch_norm_eval
+from client_app.model.multi_task_model import MultiTaskModel, build_model
 from client_app.model.weights import load_encoder_weights
-from client_app.tasks import Task, get_task
-from client_app.tasks.edge import EdgeDetection
-from client_app.tasks.object_task import ObjectTask
+from client_app.tasks.base import Task
+from client_app.tasks.dense import EdgeDetection
+from client_app.tasks.objects import ObjectTask
+from client_app.tasks.registry import get_task
 from fmtl_strategies.flower_compat import log
 
 _CACHED_MODELS = 8
 """Models kept by one process: as many clients as one simulation worker usually serves, 0.1 GB each for Swin-T."""
-
-
-@dataclass(frozen=True)
-class PreparedModel:
-    """A model and where its encoder's parameters come from.
-
-    Attributes:
-        model: on the CPU, float32.
-        weights_report: which pretrained weights were loaded: file, keys matched, hash.
-    """
-
-    model: MultiTaskModel
-    weights_report: str
 
 
 def client_tasks(entry: ClientEntry, metric_workers: int = 0) -> dict[str, Task]:
@@ -48,16 +33,14 @@ def client_tasks(entry: ClientEntry, metric_workers: int = 0) -> dict[str, Task]
     """
     tasks = {name: get_task(name) for name in entry.tasks}
     if "edge" in tasks:
-        distance = entry.edge_distance
-        protocol = EdgeProtocol(max_distance=distance, workers=metric_workers)
-        tasks["edge"] = EdgeDetection(protocol)
+        tasks["edge"] = EdgeDetection(EdgeProtocol(max_distance=entry.edge_distance, workers=metric_workers))
     for name, task in tasks.items():
         if isinstance(task, ObjectTask):
             tasks[name] = type(task)(entry.smallest_anchor)
     return tasks
 
 
-def prepare_model(entry: ClientEntry, num_classes: Mapping[str, int], seed: int) -> PreparedModel:
+def prepare_model(entry: ClientEntry, num_classes: Mapping[str, int], seed: int) -> tuple[MultiTaskModel, str]:
     """Build a client's model as it is at the start of a run, with pretrained encoder weights where the entry has them.
 
     Args:
@@ -65,16 +48,19 @@ def prepare_model(entry: ClientEntry, num_classes: Mapping[str, int], seed: int)
         num_classes: class counts of its data set by task.
         seed: seed of the run.
 
+    Returns:
+        The model, on the CPU in float32, and which pretrained weights were loaded: file, keys matched, hash.
+
     Raises:
         ValueError: the entry's encoder, sizes or weights cannot be used; a subclass says why.
     """
     model = _build(entry, num_classes, seed)
-    report = load_encoder_weights(
-        model.encoder, entry.encoder, _weights_source(entry), allow_unmatched=entry.allow_unmatched_weights == "true"
-    )
+    source: Literal["none", "hub"] | Path = "hub" if entry.encoder_weights == "hub" else entry.weights_path() or "none"
+    allow_unmatched = entry.allow_unmatched_weights == "true"
+    report = load_encoder_weights(model.encoder, entry.encoder, source, allow_unmatched=allow_unmatched)
     if report.matched:
         log(logging.INFO, "%s: %s", entry.name, report.summary())
-    return PreparedModel(model, report.summary())
+    return model, report.summary()
 
 
 def reusable_model(entry: ClientEntry, num_classes: Mapping[str, int]) -> MultiTaskModel:
@@ -92,21 +78,8 @@ def _cached_model(entry: ClientEntry, num_classes: tuple[tuple[str, int], ...]) 
 
 
 def _build(entry: ClientEntry, num_classes: Mapping[str, int], seed: int) -> MultiTaskModel:
-    config = ModelConfig(
-        encoder=entry.encoder,
-        tasks=entry.tasks,
-        modules={name: task.modules(num_classes) for name, task in client_tasks(entry).items()},
-        image_size=entry.image_size,
-        decoder_width=entry.decoder_width,
-        seed=seed,
-    )
-    model = build_model(config)
+    modules = {name: task.modules(num_classes) for name, task in client_tasks(entry).items()}
+    model = build_model(entry.encoder, modules, entry.image_size, decoder_width=entry.decoder_width, seed=seed)
     if entry.batch_norm == "eval":
-        set_encoder_batch_norm_eval(model)
+        model.encoder.freeze_batch_norm_statistics()
     return model
-
-
-def _weights_source(entry: ClientEntry) -> Literal["none", "hub"] | Path:
-    if entry.encoder_weights == "hub":
-        return "hub"
-    return entry.weights_path() or "none"

@@ -1,7 +1,5 @@
 """One round of one client, from what was kept and what arrived to what is kept and what is sent."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from fmtl_datasets.scenarios.scenario import ClientEntry
 
-from client_app.model import MultiTaskModel
+from client_app.model.multi_task_model import MultiTaskModel
 from client_app.privacy import fresh_generator, keep_variances, privatise
 from client_app.round.local_model import client_tasks, prepare_model, reusable_model
 from client_app.training.batches import LocalData
@@ -218,7 +216,7 @@ class LocalRound:
 
     def _model(self, kept: ModelState | None, *, overwrite: bool) -> MultiTaskModel:
         if kept is None:
-            model = prepare_model(self.entry, self.data.num_classes, self.instruction.settings.seed).model
+            model = prepare_model(self.entry, self.data.num_classes, self.instruction.settings.seed)[0]
             load_groups(model, self.received.reference)
         else:
             model = reusable_model(self.entry, self.data.num_classes)

@@ -1,7 +1,5 @@
 """One participant, apart from Flower: who it is, how it starts, a round of training, an evaluation."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 import time
@@ -54,7 +52,7 @@ class Participant:
 
     def profile(self, settings: LocalSettings) -> ClientProfile:
         """Return what the server may know of this client: names, counts, metrics and array layouts."""
-        prepared = prepare_model(self.entry, self.data.num_classes, settings.seed)
+        model, weights_report = prepare_model(self.entry, self.data.num_classes, settings.seed)
         tasks = client_tasks(self.entry)
         return ClientProfile(
             protocol=PROTOCOL_VERSION,
@@ -68,8 +66,8 @@ class Participant:
             train_examples=len(self.data.train),
             validation_examples=len(self.data.validation),
             local_epochs=self.entry.local_epochs,
-            groups=group_layouts(prepared.model) | buffer_layouts(prepared.model),
-            weights_report=prepared.weights_report[:2000],
+            groups=group_layouts(model) | buffer_layouts(model),
+            weights_report=weights_report[:2000],
             versions=_versions(),
         )
 
@@ -79,7 +77,7 @@ class Participant:
         Raises:
             ValueError: the model has no such group.
         """
-        return read_groups(prepare_model(self.entry, self.data.num_classes, settings.seed).model, groups)
+        return read_groups(prepare_model(self.entry, self.data.num_classes, settings.seed)[0], groups)
 
     def train(self, instruction: Instruction, received: Received) -> Answer:
         """Do one round: load what arrived, score it if asked, train, keep the state.

@@ -1,7 +1,5 @@
 """One step of training that is thrown away: does the client fit its device, and does its data train at all?"""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,7 +50,7 @@ def trial_step(entry: ClientEntry, cache: Path | None) -> Trial:
     with explain_out_of_memory(entry.name, entry.batch_size, entry.image_size, arithmetic.device):
         if arithmetic.on_gpu:
             torch.cuda.reset_peak_memory_stats(arithmetic.device)
-        model = prepare_model(entry, data.num_classes, settings.seed).model.to(arithmetic.device).train()
+        model = prepare_model(entry, data.num_classes, settings.seed)[0].to(arithmetic.device).train()
         optimiser, scaler = build_optimiser(model, settings), arithmetic.scaler()
         batch = to_device(next(training_batches(data, entry.batch_size, (0, entry.name, "trial"))), arithmetic.device)
         started = time.perf_counter()

@@ -1,7 +1,5 @@
 """A site's own record of everything its client has sent: one JSON line for every answer, written before it leaves."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import logging

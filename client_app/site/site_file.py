@@ -16,8 +16,6 @@ Relative paths lie under the folder of the file. Nothing of the file leaves the 
 says (`fmtl_strategies.contract.profile`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -6,25 +6,34 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from fmtl_datasets.shared.conventions import IGNORE
 from torch import Tensor
 
 from client_app.metrics.base import Metric
-from client_app.model.task_modules import TaskModules, dense_modules
-
-IGNORE_LABEL = 255
+from client_app.model.dense import dense_modules
+from client_app.model.multi_task_model import TaskModules
 
 
 class Task(ABC):
     """One task a client can train.
 
-    Attributes: `name` (key of the label in a sample), `loss_weight` (factor in the sum over a client's tasks,
-    used for single-task clients too, as FedHCA2 does), `metric_name` and `higher_is_better` (what is reported).
+    Class attributes: `name` (key of the label in a sample), `loss_weight` (factor in the sum over a client's tasks,
+    used for single-task clients too, as FedHCA2 does), `metric` (its class).
     """
 
     name: ClassVar[str]
-    loss_weight: ClassVar[float]
-    metric_name: str
-    higher_is_better: ClassVar[bool]
+    loss_weight: ClassVar[float] = 1.0
+    metric: ClassVar[type[Metric]]
+
+    @property
+    def metric_name(self) -> str:
+        """Name under which the score is reported."""
+        return self.metric.name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of the score."""
+        return self.metric.higher_is_better
 
     @abstractmethod
     def modules(self, num_classes: Mapping[str, int]) -> TaskModules:
@@ -37,9 +46,9 @@ class Task(ABC):
             ValueError: the task needs a class count that the data set does not give.
         """
 
-    @abstractmethod
     def new_metric(self, num_classes: Mapping[str, int]) -> Metric:
         """Return an empty metric for this task; `num_classes` as for `modules`."""
+        return self.metric()
 
     @abstractmethod
     def loss(self, prediction: Any, label: Any) -> Tensor:
@@ -56,11 +65,16 @@ class Task(ABC):
 
 
 class DenseTask(Task):
-    """A task with a prediction and a label for every pixel."""
+    """A task with a prediction and a label for every pixel.
 
-    @abstractmethod
+    Class attributes: `channels` that a head predicts; None for one per class of the data set.
+    """
+
+    channels: ClassVar[int | None] = None
+
     def output_channels(self, num_classes: Mapping[str, int]) -> int:
         """Return the channels a head for this task predicts; `num_classes` and errors as for `modules`."""
+        return class_count(num_classes, self.name, 2) if self.channels is None else self.channels
 
     def modules(self, num_classes: Mapping[str, int]) -> TaskModules:
         """Return FedHCA2's decoder and head with this task's channels."""
@@ -94,14 +108,19 @@ class DenseTask(Task):
         """Compute the loss for a float32 prediction of the label's size."""
 
 
-def class_count(num_classes: Mapping[str, int], task: str) -> int:
-    """Return the class count of a task, or raise ValueError naming what the data set does give."""
-    if num_classes.get(task, 0) < 2:
+def class_count(num_classes: Mapping[str, int], key: str, least: int) -> int:
+    """Return a class count, or raise ValueError naming what the data set does give."""
+    if num_classes.get(key, 0) < least:
         raise ValueError(
-            f"Task {task!r} needs num_classes[{task!r}] of at least 2, but the data set gives {dict(num_classes)}. "
-            "Choose a data set that labels this task."
+            f"num_classes[{key!r}] of at least {least} is needed, but the data set gives {dict(num_classes)}. Choose a "
+            "data set that labels this task."
         )
-    return num_classes[task]
+    return num_classes[key]
+
+
+def mean_over(valid: Tensor, error: Tensor) -> Tensor:
+    """Return the mean of an error over the valid pixels; 0, with a graph, where there is none."""
+    return torch.where(valid, error, 0.0).sum() / valid.sum().clamp(min=1)
 
 
 def mean_cross_entropy(prediction: Tensor, label: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -115,12 +134,12 @@ def mean_cross_entropy(prediction: Tensor, label: Tensor, class_weights: Tensor 
     Raises:
         ValueError: a label is neither 255 nor below C; on a GPU it would otherwise abort the whole process.
     """
-    valid = label != IGNORE_LABEL
+    valid = label != IGNORE
     worst = int(torch.where(valid, label, 0).max()) if label.numel() else 0
     if worst >= prediction.shape[1]:
         raise ValueError(
             f"A label has class {worst}, but the head predicts {prediction.shape[1]} classes (0 to "
             f"{prediction.shape[1] - 1}, 255 = ignore). Check num_classes of the data set."
         )
-    total = F.cross_entropy(prediction, label, weight=class_weights, ignore_index=IGNORE_LABEL, reduction="sum")
+    total = F.cross_entropy(prediction, label, weight=class_weights, ignore_index=IGNORE, reduction="sum")
     return total / valid.sum().clamp(min=1)

@@ -1,28 +1,19 @@
 """Find a task by the name that scenarios, samples and array names use."""
 
+from client_app.tasks import dense, objects
 from client_app.tasks.base import Task
-from client_app.tasks.depth import Depth
-from client_app.tasks.edge import EdgeDetection
-from client_app.tasks.instance import InstanceSegmentation
-from client_app.tasks.keypoints import Keypoints
-from client_app.tasks.normals import SurfaceNormals
-from client_app.tasks.panoptic import Panoptic
-from client_app.tasks.parts import HumanParts
-from client_app.tasks.saliency import Saliency
-from client_app.tasks.semseg import SemanticSegmentation
-from client_app.tasks.stuff import Stuff
 
 _CLASSES: tuple[type[Task], ...] = (
-    SemanticSegmentation,
-    HumanParts,
-    Saliency,
-    SurfaceNormals,
-    EdgeDetection,
-    Depth,
-    InstanceSegmentation,
-    Keypoints,
-    Stuff,
-    Panoptic,
+    dense.SemanticSegmentation,
+    dense.HumanParts,
+    dense.Saliency,
+    dense.SurfaceNormals,
+    dense.EdgeDetection,
+    dense.Depth,
+    objects.InstanceSegmentation,
+    objects.Keypoints,
+    dense.Stuff,
+    objects.Panoptic,
 )
 _TASKS = {task.name: task for task in _CLASSES}
 TRAINED_TASKS: tuple[str, ...] = tuple(_TASKS)

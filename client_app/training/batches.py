@@ -1,7 +1,5 @@
 """Batches of a data split, in an order and with an augmentation that depend on nothing but the seeds."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The device a client computes on and the number format of its arithmetic."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,7 +1,5 @@
 """What can go wrong in a round of local training, in sentences a user can act on."""
 
-from __future__ import annotations
-
 
 class TrainingError(RuntimeError):
     """Local training cannot go on."""

@@ -1,7 +1,5 @@
 """Scoring a model on a client's validation split."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The local training of one round."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping

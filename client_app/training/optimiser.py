@@ -1,7 +1,5 @@
 """AdamW with one learning rate for the encoder and one for decoders and heads; its state as named arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -4,8 +4,6 @@ The gradient reaches the optimiser: it is added to `parameter.grad`, never compu
 carry none (the defect that makes FedProx equal to FedAvg in public code; field-notes section 5).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

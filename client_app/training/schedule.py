@@ -1,7 +1,5 @@
 """Learning rate by local epoch (methods.md section 5; the cosine schedule of FedHCA2's code)."""
 
-from __future__ import annotations
-
 import math
 
 from fmtl_strategies.contract.settings import LocalSettings

@@ -1,7 +1,5 @@
 """Seeds derived from what a draw is for, so that no draw depends on what was drawn before it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 

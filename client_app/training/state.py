@@ -9,8 +9,6 @@ A round's folder appears whole or not at all. The newest round's folder and the 
 the newest round can be trained again.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -1,7 +1,5 @@
 """A model's parameters as flat vectors by group, and its buffers as named arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from weakref import WeakKeyDictionary
 

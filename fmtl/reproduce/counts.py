@@ -11,7 +11,7 @@ from fmtl_datasets.registry import open_dataset, share_indices
 from fmtl_datasets.scenarios.scenario import ClientEntry, ScenarioError
 from fmtl_datasets.shared.source import DataFileError, DataLayoutError, Source
 
-from client_app.model import ModelConfig, build_model
+from client_app.model.multi_task_model import build_model
 from client_app.round.local_model import client_tasks
 from client_app.training.loop import phases_of
 from client_app.training.vectors import buffer_layouts, group_layouts
@@ -112,15 +112,8 @@ def _profile(table: Table, entry: ClientEntry) -> ClientProfile:
 def _layouts(entry: ClientEntry, classes: tuple[tuple[str, int], ...]) -> dict[str, GroupLayout]:
     """The layout of every group of a client's model, which is built without memory for its values."""
     with torch.device("meta"):
-        model = build_model(
-            ModelConfig(
-                encoder=entry.encoder,
-                tasks=entry.tasks,
-                modules={name: task.modules(dict(classes)) for name, task in client_tasks(entry).items()},
-                image_size=entry.image_size,
-                decoder_width=entry.decoder_width,
-            )
-        )
+        modules = {name: task.modules(dict(classes)) for name, task in client_tasks(entry).items()}
+        model = build_model(entry.encoder, modules, entry.image_size, decoder_width=entry.decoder_width)
     return group_layouts(model) | buffer_layouts(model)
 
 

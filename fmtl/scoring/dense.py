@@ -15,9 +15,8 @@ from client_app.metrics.base import Metric, MetricUnavailable
 from client_app.metrics.edge.counts import EdgeImage
 from client_app.metrics.edge.ods import OdsF
 from client_app.metrics.max_f import MaxF
-from client_app.metrics.mean_angle import MeanAngle
 from client_app.metrics.mean_iou import MeanIoU
-from client_app.metrics.rmse import DepthRMSE
+from client_app.metrics.pixel_errors import DepthRMSE, MeanAngle
 from fmtl.scoring.image_files import (
     IMAGE_SUFFIXES,
     read_annotators,

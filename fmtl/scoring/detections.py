@@ -22,8 +22,7 @@ from fmtl_datasets.sources.coco.format import (
 from fmtl_datasets.sources.coco.masks import SegmentationError, compressed_mask
 
 from client_app.metrics.base import MetricUnavailable
-from client_app.metrics.coco import BoxAP, InstanceAP, KeypointAP
-from client_app.metrics.coco.average_precision import GEOMETRY, AveragePrecision, Entry
+from client_app.metrics.coco.average_precision import GEOMETRY, AveragePrecision, BoxAP, Entry, InstanceAP, KeypointAP
 from fmtl.scoring.coco_files import read_annotation_lists, read_results_list, require_each_once
 from fmtl.scoring.result import ScoreFileError, ScoreOptions, ScoreResult
 

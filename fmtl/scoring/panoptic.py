@@ -10,7 +10,7 @@ import numpy as np
 from fmtl_datasets.sources.coco.format import Category, PanopticAnnotation, decode_all
 
 from client_app.metrics.base import MetricUnavailable
-from client_app.metrics.coco import PanopticQuality
+from client_app.metrics.coco.panoptic import PanopticQuality
 from client_app.metrics.coco.segment_matching import Integers, SegmentMap
 from fmtl.scoring.coco_files import read_annotation_lists, require_each_once
 from fmtl.scoring.image_files import read_image

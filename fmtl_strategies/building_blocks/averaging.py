@@ -1,7 +1,5 @@
 """Averages over the rows of a pool: what FedAvg, FedPer and every baseline with plain means are made of."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

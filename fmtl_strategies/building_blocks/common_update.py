@@ -1,7 +1,5 @@
 """What methods with one common model per group and one combined update have in common: PCGrad, CAGrad, FedBone."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal

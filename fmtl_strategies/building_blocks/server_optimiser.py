@@ -1,17 +1,14 @@
 """The mean update as the gradient of an optimiser on the server: shared by FedAdam, FedYogi, FedAdagrad, FedAvgM."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeVar
 
 from fmtl_strategies.building_blocks.averaging import MeanParameters, followed_rows, mixing_matrix, rows_by_task
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants, OptimiserState, optimiser_step
 from fmtl_strategies.parameters import parameter
 from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
@@ -35,7 +32,7 @@ class ServerOptimiserStrategy(PersonalizedStrategy[MeanT]):
         optimisers: state by kind of group, layout and task (`all` for a group over all tasks).
     """
 
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
+    shared_kinds = ("encoder", "decoders")
 
     def __init__(self, settings: RunConfig, parameters: MeanT | None = None) -> None:
         super().__init__(settings, parameters)

@@ -1,7 +1,5 @@
 """Refuses, before a run starts, a decoupled pull so strong that its step would go beyond the anchor."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """One model for all tasks out of the rows of a store, where all clients hold the same parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

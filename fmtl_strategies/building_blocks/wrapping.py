@@ -1,7 +1,5 @@
 """Strategies around another strategy: what they do not do themselves, the wrapped one does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

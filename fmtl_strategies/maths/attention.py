@@ -1,7 +1,5 @@
 """Cross-attention between decoder updates (FedHCA2 Eq. 12-13), from their per-array Gram matrices."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple

@@ -3,8 +3,6 @@
 No function here allocates more than one block of 262,144 columns per row beside its arguments.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

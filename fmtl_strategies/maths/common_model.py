@@ -3,8 +3,6 @@
 Shapes: N rows, D columns, M rows that get the common model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

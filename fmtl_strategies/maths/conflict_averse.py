@@ -4,8 +4,6 @@ Minimise over the simplex  F(w) = <D w, g> + c |g| |D w|,  with D = [update_1 ..
 The aggregate is (g + lambda g_w) / (1 + c^2) with g_w = D w and lambda = c |g| / |g_w|.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

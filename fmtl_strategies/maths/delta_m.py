@@ -1,7 +1,5 @@
 """Mean relative change against local training, delta_m (methods of MTL evaluation; FedHCA2 section 4.1)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

@@ -7,8 +7,6 @@ about the relative error of a float32 product.
 Shapes: N rows, D columns.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from fmtl_strategies.maths.gram import gram_matrix

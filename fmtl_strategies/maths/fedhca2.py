@@ -18,8 +18,6 @@ otherwise it never received that aggregate, and the product with its update says
 its weight and momentum until it returns. New rows start with the initial weight.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Constants and switches of FedHCA2."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args

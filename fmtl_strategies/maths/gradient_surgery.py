@@ -6,8 +6,6 @@ with all updates follow from the Gram matrix: no vector of length D is touched b
 Shapes: N updates.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

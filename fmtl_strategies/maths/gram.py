@@ -1,7 +1,5 @@
 """Gram matrix of the rows of a float32 matrix, in one streaming pass (field-notes section 2)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Grouping clients by the cosines of their deviations (MaT-FL; methods.md 1.7). Shapes: N clients."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform

@@ -4,8 +4,6 @@ Everything here is N x N: the weights follow from distances or cosines of the cl
 themselves. Shapes: N clients.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from fmtl_strategies.maths.rows import Float64Array

@@ -7,8 +7,6 @@ here has rows that sum to zero, so that the weights of an anchor sum to one and 
 Shapes: N clients.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from fmtl_strategies.maths.rows import Float64Array

@@ -5,8 +5,6 @@ None of them knows who is honest: each compares a row with the others and can on
 Shapes: N rows.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checks shared by the kernels, and the bridge from numpy matrices to torch kernels without a copy."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

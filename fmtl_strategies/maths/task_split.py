@@ -4,8 +4,6 @@ An affinity Z_{i->j} tells how much a step for task i lowers the loss of task j.
 neither help nor harm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 Affinities = Mapping[tuple[str, str], float]

@@ -3,8 +3,6 @@
 Shapes: K tasks, D values of an encoder.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

@@ -1,9 +1,7 @@
 """CAGrad on client updates (Liu et al., NeurIPS 2021, arXiv 2110.14048; methods.md 1.10, 6.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from fmtl_strategies.building_blocks.common_update import DecoderScope, combine_within_tasks, kinds_in_scope
 from fmtl_strategies.contract.groups import GroupKind
@@ -57,9 +55,9 @@ class CAGrad(PersonalizedStrategy[CAGradParameters]):
     time, and so does a client that vanished and returns; a new client starts from the common model.
     """
 
-    name: ClassVar[str] = "cagrad"
-    summary_line: ClassVar[str] = "near the mean of encoder updates, the direction that serves the worst-off best"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
+    name = "cagrad"
+    summary_line = "near the mean of encoder updates, the direction that serves the worst-off best"
+    shared_kinds = ("encoder", "decoders")
 
     def exchanged_kinds(self) -> tuple[GroupKind, ...]:
         """Return encoders, and decoders where `decoder-scope` says so."""

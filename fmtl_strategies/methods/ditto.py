@@ -1,9 +1,5 @@
 """Ditto: a personal model beside the common one, drawn to it (Li et al., ICML 2021; methods.md 1.5)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Personal, Pull
@@ -40,8 +36,8 @@ class Ditto(FedAvg[DittoParameters]):
     was, and is drawn to the common model of the day when it is back; for a new client both models start from the mean.
     """
 
-    name: ClassVar[str] = "ditto"
-    summary_line: ClassVar[str] = "fedavg for a common model; the scored one is personal and drawn to it"
+    name = "ditto"
+    summary_line = "fedavg for a common model; the scored one is personal and drawn to it"
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return a personal model, drawn to what arrived; without a pull for lambda = 0."""

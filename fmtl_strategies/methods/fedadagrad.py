@@ -1,9 +1,5 @@
 """FedAdagrad: the mean update through Adagrad on the server (Reddi et al., ICLR 2021)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.building_blocks.server_optimiser import PAPER, TAU, ServerOptimiserStrategy, server_rate
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants
@@ -27,8 +23,8 @@ class FedAdagrad(ServerOptimiserStrategy[FedAdagradParameters]):
     Partial participation: as in FedAdam.
     """
 
-    name: ClassVar[str] = "fedadagrad"
-    summary_line: ClassVar[str] = "fedavg's mean update through Adagrad on the server"
+    name = "fedadagrad"
+    summary_line = "fedavg's mean update through Adagrad on the server"
 
     def constants(self) -> OptimiserConstants:
         """Return the constants of the optimiser."""

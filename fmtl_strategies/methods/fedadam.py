@@ -1,9 +1,5 @@
 """FedAdam: the mean update through Adam on the server (Reddi et al., ICLR 2021)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.building_blocks.server_optimiser import PAPER, TAU, ServerOptimiserStrategy, server_rate
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants
@@ -35,8 +31,8 @@ class FedAdam(ServerOptimiserStrategy[FedAdamParameters]):
     model of its group, a new one also counts in x. A group of which no client answered keeps its m and v as they were.
     """
 
-    name: ClassVar[str] = "fedadam"
-    summary_line: ClassVar[str] = "fedavg's mean update through Adam on the server"
+    name = "fedadam"
+    summary_line = "fedavg's mean update through Adam on the server"
 
     def constants(self) -> OptimiserConstants:
         """Return the constants of the optimiser."""

@@ -1,13 +1,10 @@
 """FedAMP: attentive message passing between personal encoders (Huang et al., AAAI 2021; methods.md 1.6)."""
 
-from __future__ import annotations
-
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
 from fmtl_strategies.maths.combine import mix_rows
@@ -100,10 +97,10 @@ class FedAMP(PersonalizedStrategy[FedAMPParameters]):
     first anchor too.
     """
 
-    name: ClassVar[str] = "fedamp"
-    summary_line: ClassVar[str] = "personal encoders, each drawn to a mix of all in which similar ones weigh more"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
-    overwrites: ClassVar[bool] = False
+    name = "fedamp"
+    summary_line = "personal encoders, each drawn to a mix of all in which similar ones weigh more"
+    shared_kinds = ("encoder",)
+    overwrites = False
 
     def __init__(self, settings: RunConfig, parameters: FedAMPParameters | None = None) -> None:
         super().__init__(settings, parameters)

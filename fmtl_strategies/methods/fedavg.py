@@ -1,9 +1,5 @@
 """FedAvg, adapted to clients with different tasks (McMahan et al. 2017; FedHCA2 section 4.1; methods.md 1.2)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from typing_extensions import TypeVar
 
 from fmtl_strategies.building_blocks.averaging import (
@@ -15,7 +11,6 @@ from fmtl_strategies.building_blocks.averaging import (
     average_rows,
     rows_by_task,
 )
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.parameters import parameter
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.store import PoolRound
@@ -49,9 +44,9 @@ class FedAvg(PersonalizedStrategy[MeanT]):
     vanished no longer counts; a new one starts from the mean of what serves the same purpose.
     """
 
-    name: ClassVar[str] = "fedavg"
-    summary_line: ClassVar[str] = "mean of encoders, and of all decoders (as published) or of same-task decoders"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
+    name = "fedavg"
+    summary_line = "mean of encoders, and of all decoders (as published) or of same-task decoders"
+    shared_kinds = ("encoder", "decoders")
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of its group to every row."""

@@ -1,9 +1,5 @@
 """FedAvgM: the mean update with momentum on the server (Hsu et al. 2019)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.building_blocks.server_optimiser import ServerOptimiserStrategy, server_rate
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants
@@ -28,8 +24,8 @@ class FedAvgM(ServerOptimiserStrategy[FedAvgMParameters]):
     Partial participation: as in FedAdam.
     """
 
-    name: ClassVar[str] = "fedavgm"
-    summary_line: ClassVar[str] = "fedavg's mean update with momentum on the server"
+    name = "fedavgm"
+    summary_line = "fedavg's mean update with momentum on the server"
 
     def constants(self) -> OptimiserConstants:
         """Return the constants of the optimiser."""

@@ -1,16 +1,13 @@
 """FedBone's gradient aggregation on client updates (Chen et al. 2023, arXiv 2306.17465; methods.md 1.9)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fmtl_strategies.building_blocks.averaging import Weighting, mixing_matrix
 from fmtl_strategies.building_blocks.common_update import conflict_diagnostics, send_common_models
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.maths.common_model import CommonModel
 from fmtl_strategies.maths.gradient_surgery import history_factors, rescaled_projection
@@ -56,9 +53,9 @@ class FedBone(PersonalizedStrategy[FedBoneParameters]):
     same model next time, and so does a client that vanished and returns; a new client starts from the common model.
     """
 
-    name: ClassVar[str] = "fedbone"
-    summary_line: ClassVar[str] = "encoder updates scaled by agreement with the last round's, then projected; mean"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
+    name = "fedbone"
+    summary_line = "encoder updates scaled by agreement with the last round's, then projected; mean"
+    shared_kinds = ("encoder",)
 
     def __init__(self, settings: RunConfig, parameters: FedBoneParameters | None = None) -> None:
         super().__init__(settings, parameters)

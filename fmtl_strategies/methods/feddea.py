@@ -1,8 +1,6 @@
 """FedDEA: only the largest values of every update are averaged, magnified, into one model for all tasks."""
 
-from __future__ import annotations
-
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import field_validator
@@ -10,7 +8,6 @@ from pydantic import field_validator
 from fmtl_strategies.building_blocks.averaging import Weighting
 from fmtl_strategies.building_blocks.unified import unified_arrays
 from fmtl_strategies.building_blocks.wrapping import WrappingParameters, WrappingStrategy
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, SparseRescale, SparseScope, Sparsify
 from fmtl_strategies.parameters import parameter
@@ -100,9 +97,9 @@ class FedDEA(WrappingStrategy[FedDEAParameters]):
     and statistics stay as they were.
     """
 
-    name: ClassVar[str] = "feddea"
-    summary_line: ClassVar[str] = "one model for all tasks, from the largest values of every update, magnified"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders", "heads", "buffers")
+    name = "feddea"
+    summary_line = "one model for all tasks, from the largest values of every update, magnified"
+    shared_kinds = ("encoder", "decoders", "heads", "buffers")
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Let the base aggregate; what is not to be magnified is taken back to its size first."""

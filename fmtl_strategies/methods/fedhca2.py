@@ -1,14 +1,11 @@
 """FedHCA2: hetero-client federated multi-task learning (Lu et al., CVPR 2024, arXiv 2311.13250; methods.md 1.10)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.maths.attention import Scale
 from fmtl_strategies.maths.fedhca2 import (
     DecoderReport,
@@ -78,9 +75,9 @@ class FedHCA2(PersonalizedStrategy[FedHCA2Parameters]):
     a new row starts with the initial weight.
     """
 
-    name: ClassVar[str] = "fedhca2"
-    summary_line: ClassVar[str] = "own update plus learned shares of conflict-averse encoders and attended decoders"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
+    name = "fedhca2"
+    summary_line = "own update plus learned shares of conflict-averse encoders and attended decoders"
+    shared_kinds = ("encoder", "decoders")
 
     def __init__(self, settings: RunConfig, parameters: FedHCA2Parameters | None = None) -> None:
         super().__init__(settings, parameters)

@@ -1,15 +1,12 @@
 """FedMTL: personal encoders tied by a regulariser over the relations of clients (MOCHA; FMTL-Bench)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
 from fmtl_strategies.maths.combine import mix_rows
@@ -76,10 +73,10 @@ class FedMTL(PersonalizedStrategy[FedMTLParameters]):
     anchor; until it has been related, its Omega_ii is 1 - 1/N, N the clients of its architecture asked in that round.
     """
 
-    name: ClassVar[str] = "fedmtl"
-    summary_line: ClassVar[str] = "personal encoders tied by a regulariser over fixed or learned relations of clients"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
-    overwrites: ClassVar[bool] = False
+    name = "fedmtl"
+    summary_line = "personal encoders tied by a regulariser over fixed or learned relations of clients"
+    shared_kinds = ("encoder",)
+    overwrites = False
 
     def __init__(self, settings: RunConfig, parameters: FedMTLParameters | None = None) -> None:
         super().__init__(settings, parameters)

@@ -1,11 +1,6 @@
 """FedPer: a shared encoder, everything else personal (Arivazhagan et al. 2019; methods.md 1.4)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from fmtl_strategies.building_blocks.averaging import Weighting, average_rows
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.parameters import StrategyParameters, parameter
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.store import PoolRound
@@ -30,9 +25,9 @@ class FedPer(PersonalizedStrategy[FedPerParameters]):
     vanished no longer counts; a new one starts from the mean.
     """
 
-    name: ClassVar[str] = "fedper"
-    summary_line: ClassVar[str] = "mean of encoders; decoders and heads stay on the client"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
+    name = "fedper"
+    summary_line = "mean of encoders; decoders and heads stay on the client"
+    shared_kinds = ("encoder",)
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of all rows to every row."""

@@ -1,9 +1,5 @@
 """FedProx: FedAvg whose clients are drawn to what they received (Li et al., MLSys 2020; methods.md 1.3)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from fmtl_strategies.building_blocks.averaging import MeanParameters
 from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
 from fmtl_strategies.contract.profile import ClientProfile
@@ -46,8 +42,8 @@ class FedProx(FedAvg[FedProxParameters]):
     is drawn to that; the term needs nothing that a vanished or a new client would have to bring.
     """
 
-    name: ClassVar[str] = "fedprox"
-    summary_line: ClassVar[str] = "fedavg, with clients drawn to what they received by a proximal term"
+    name = "fedprox"
+    summary_line = "fedavg, with clients drawn to what they received by a proximal term"
 
     def __init__(self, settings: RunConfig, parameters: FedProxParameters | None = None) -> None:
         super().__init__(settings, parameters)

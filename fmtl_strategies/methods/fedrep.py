@@ -1,11 +1,6 @@
 """FedRep: a shared encoder, fitted in turns with what is personal (Collins et al. 2021; methods.md 1.4)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from fmtl_strategies.building_blocks.averaging import Weighting, average_rows
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Phase
 from fmtl_strategies.parameters import StrategyParameters, parameter
@@ -65,9 +60,9 @@ class FedRep(PersonalizedStrategy[FedRepParameters]):
     answered; the others get it too, next time; one that vanished no longer counts; a new one starts from the mean.
     """
 
-    name: ClassVar[str] = "fedrep"
-    summary_line: ClassVar[str] = "mean of encoders; decoders and heads stay and are trained in turns with the encoder"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
+    name = "fedrep"
+    summary_line = "mean of encoders; decoders and heads stay and are trained in turns with the encoder"
+    shared_kinds = ("encoder",)
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the two phases of a round: what is personal, then the encoder."""

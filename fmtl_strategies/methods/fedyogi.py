@@ -1,9 +1,5 @@
 """FedYogi: the mean update through Yogi on the server (Reddi et al., ICLR 2021)."""
 
-from __future__ import annotations
-
-from typing import ClassVar
-
 from fmtl_strategies.building_blocks.server_optimiser import ServerOptimiserStrategy, server_rate
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants
 from fmtl_strategies.methods.fedadam import FedAdamParameters
@@ -23,8 +19,8 @@ class FedYogi(ServerOptimiserStrategy[FedYogiParameters]):
     Partial participation: as in FedAdam.
     """
 
-    name: ClassVar[str] = "fedyogi"
-    summary_line: ClassVar[str] = "fedavg's mean update through Yogi on the server"
+    name = "fedyogi"
+    summary_line = "fedavg's mean update through Yogi on the server"
 
     def constants(self) -> OptimiserConstants:
         """Return the constants of the optimiser."""

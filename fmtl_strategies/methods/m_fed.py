@@ -1,17 +1,15 @@
 """M-Fed: a model for every task, and encoders drawn to the mean of all tasks (arXiv 2504.09800; methods.md 1.11)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fmtl_strategies.building_blocks.averaging import Weighting, mixing_matrix
 from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
-from fmtl_strategies.contract.groups import GroupKind, kind_of
+from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
@@ -93,9 +91,9 @@ class MFed(PersonalizedStrategy[MFedParameters]):
     of a new task from g, and in its decoders and heads from the mean of those that serve the same purpose, if any.
     """
 
-    name: ClassVar[str] = "m-fed"
-    summary_line: ClassVar[str] = "one whole model for each task; encoders drawn to the mean over tasks"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders", "heads", "buffers")
+    name = "m-fed"
+    summary_line = "one whole model for each task; encoders drawn to the mean over tasks"
+    shared_kinds = ("encoder", "decoders", "heads", "buffers")
 
     def __init__(self, settings: RunConfig, parameters: MFedParameters | None = None) -> None:
         super().__init__(settings, parameters)

@@ -1,17 +1,15 @@
 """MAS: merge all tasks, measure which help each other, split them into groups (Zhuang et al.; methods.md 1.8)."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fmtl_strategies.building_blocks.averaging import Weighting, average_rows
-from fmtl_strategies.contract.groups import GroupKind, kind_of
+from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import Report
 from fmtl_strategies.contract.profile import ClientProfile
@@ -122,11 +120,9 @@ class MAS(PersonalizedStrategy[MASParameters]):
     affinities. A new client starts from what its group has; the split is not made again.
     """
 
-    name: ClassVar[str] = "mas"
-    summary_line: ClassVar[str] = (
-        "one merged model first; then tasks that help each other, or equal task sets, together"
-    )
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders", "heads")
+    name = "mas"
+    summary_line = "one merged model first; then tasks that help each other, or equal task sets, together"
+    shared_kinds = ("encoder", "decoders", "heads")
 
     def __init__(self, settings: RunConfig, parameters: MASParameters | None = None) -> None:
         super().__init__(settings, parameters)

@@ -1,12 +1,9 @@
 """MaT-FL: encoders averaged inside dynamic groups of clients (Cai et al. 2023; methods.md 1.7)."""
 
-from __future__ import annotations
-
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
-from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.maths.combine import group_mean_coefficients, mix_rows
 from fmtl_strategies.maths.deviations import deviation_gram
 from fmtl_strategies.maths.gram import cosine_matrix
@@ -60,9 +57,9 @@ class MaTFL(PersonalizedStrategy[MaTFLParameters]):
     missing in; a new one starts from the mean encoder and is grouped like all others.
     """
 
-    name: ClassVar[str] = "mat-fl"
-    summary_line: ClassVar[str] = "mean of encoders inside clusters found every round, or a mixture by similarity"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder",)
+    name = "mat-fl"
+    summary_line = "mean of encoders inside clusters found every round, or a mixture by similarity"
+    shared_kinds = ("encoder",)
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Give every row the mixture of trained encoders that its group, or its similarities, ask for."""

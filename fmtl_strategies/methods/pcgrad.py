@@ -1,10 +1,8 @@
 """PCGrad on client updates (Yu et al., NeurIPS 2020, arXiv 2001.06782; methods.md 1.9, 6.3)."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -47,9 +45,9 @@ class PCGrad(PersonalizedStrategy[PCGradParameters]):
     time, and so does a client that vanished and returns; a new client starts from the common model.
     """
 
-    name: ClassVar[str] = "pcgrad"
-    summary_line: ClassVar[str] = "mean of encoder updates projected where they conflict (gradient surgery)"
-    shared_kinds: ClassVar[tuple[GroupKind, ...]] = ("encoder", "decoders")
+    name = "pcgrad"
+    summary_line = "mean of encoder updates projected where they conflict (gradient surgery)"
+    shared_kinds = ("encoder", "decoders")
 
     def exchanged_kinds(self) -> tuple[GroupKind, ...]:
         """Return encoders, and decoders where `decoder-scope` says so."""

@@ -1,7 +1,5 @@
 """What a client that asks for privacy lets out, and how it accounts for it."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

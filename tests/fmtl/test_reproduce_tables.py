@@ -9,7 +9,7 @@ import pytest
 from fmtl_datasets.scenarios.scenario import load_scenario
 from run_folders import TABLE_1, TABLE_1_COLUMNS
 
-from client_app.tasks import get_task
+from client_app.tasks.registry import get_task
 from fmtl.errors import SettingError
 from fmtl.reproduce.plan import reproduction
 from fmtl.reproduce.table import Row, Table, list_tables, load_table

@@ -1,7 +1,5 @@
 """Whole runs of real training, compared to the bit: Ditto with FedAvg and local training, FedProx with FedAvg."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory

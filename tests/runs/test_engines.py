@@ -1,7 +1,5 @@
 """All engines give the same bits, and whatever ends a run, nothing is left and it resumes to those bits."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

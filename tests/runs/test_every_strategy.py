@@ -1,7 +1,5 @@
 """Every strategy in a whole run with real training: two rounds, and the same after a restart between them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

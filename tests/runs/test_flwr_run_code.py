@@ -1,7 +1,5 @@
 """`flwr run` runs the code of the checkout it was given, wherever Flower's daemon was started."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

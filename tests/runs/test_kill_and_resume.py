@@ -1,7 +1,5 @@
 """A run whose process is killed with SIGKILL, at any moment, ends after resume with the bits of a run left alone."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

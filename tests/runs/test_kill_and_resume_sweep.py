@@ -1,7 +1,5 @@
 """A sweep whose process is killed with SIGKILL goes on when it is started again, to the bits of runs left alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

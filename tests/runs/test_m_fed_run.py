@@ -1,7 +1,5 @@
 """M-Fed in whole runs with real training: one model for a task, and encoders that g draws together."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """MAS in a whole run: affinities are measured in real training, travel to the server, and decide the split."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Poisoned updates in whole runs: real clients on procedural scenes, one of which sends what it did not train."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

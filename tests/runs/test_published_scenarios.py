@@ -5,8 +5,6 @@ Clients, tasks, shares, lists, fitting and augmentation are the scenario's own; 
 the small real data sets are there, their scenarios also run on a few of the real images.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -22,8 +20,8 @@ from fmtl_datasets.sources.nyud import VARIANTS
 from scenario_cover import cover, traits
 from tiny_data import SIDE, limited, shrunk, write_all, write_nyud, write_scenario, write_shrunk
 
+from client_app.model.multi_task_model import MultiTaskModel
 from client_app.round import participant
-from client_app.round.local_model import PreparedModel
 from fmtl.engine import run
 from fmtl_strategies.registry import strategy_names
 
@@ -54,11 +52,14 @@ def scenarios(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield write_shrunk(SCENARIOS, quick)
 
 
-def built_once(prepare: Callable[..., PreparedModel]) -> Callable[..., PreparedModel]:
+Prepare = Callable[..., tuple[MultiTaskModel, str]]
+
+
+def built_once(prepare: Prepare) -> Prepare:
     """The same function, with a memory; a participant reads starting models and never changes them."""
 
     @lru_cache(MOST_CLIENTS)
-    def prepared(entry: ClientEntry, num_classes: tuple[tuple[str, int], ...], seed: int) -> PreparedModel:
+    def prepared(entry: ClientEntry, num_classes: tuple[tuple[str, int], ...], seed: int) -> tuple[MultiTaskModel, str]:
         return prepare(entry, dict(num_classes), seed)
 
     return lambda entry, num_classes, seed: prepared(entry, tuple(sorted(num_classes.items())), seed)

@@ -1,7 +1,5 @@
 """FedDEA with real training, around a server optimiser: what the run leaves fits a client's model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ def test_the_unified_model_loads_into_every_clients_model(tmp_path: Path) -> Non
     arrays = load_file(tmp_path / "run/unified.safetensors")
     tasks = set()
     for entry in load_scenario(str(SCENARIO)).clients:
-        model = prepare_model(entry, local_data(entry).num_classes, 0).model
+        model = prepare_model(entry, local_data(entry).num_classes, 0)[0]
         own = {name for name, value in model.state_dict().items() if value.is_floating_point()}
         assert own <= set(arrays)
         model.load_state_dict({name: arrays[name] for name in own}, strict=False)

@@ -1,7 +1,5 @@
 """A wheel in an environment without the checkout, from an empty folder: every command, and a federation."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

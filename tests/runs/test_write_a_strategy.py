@@ -1,7 +1,5 @@
 """docs/write-a-strategy.md, word for word: its files are written to a folder elsewhere, its commands are run there."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -9,9 +9,9 @@ from fmtl_datasets.shared.conventions import PANOPTIC_THINGS
 from fmtl_datasets.shared.objects import NUM_KEYPOINTS, Instances, PanopticSegments
 from torch import Tensor, nn
 
-from client_app.model import ModelConfig, MultiTaskModel, build_model
-from client_app.tasks import get_task
-from client_app.tasks.object_task import ObjectTask
+from client_app.model.multi_task_model import MultiTaskModel, build_model
+from client_app.tasks.objects import ObjectTask
+from client_app.tasks.registry import get_task
 
 NUM_CLASSES: Mapping[str, int] = {"semseg": 4, "stuff": 5, "instance": 3, "panoptic": 7, PANOPTIC_THINGS: 3}
 COCO_TASKS = ("instance", "keypoints", "stuff", "panoptic")
@@ -28,7 +28,7 @@ def model(
     for name in tasks:
         task = get_task(name)
         modules[name] = (type(task)(8.0) if isinstance(task, ObjectTask) else task).modules(num_classes)
-    return build_model(ModelConfig(encoder, tasks, modules, size, width, seed=0))
+    return build_model(encoder, modules, size, decoder_width=width)
 
 
 def images(count: int = 2, size: tuple[int, int] = (64, 64)) -> Tensor:

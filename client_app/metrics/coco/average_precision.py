@@ -1,9 +1,7 @@
 """Average precision of masks, boxes and keypoints: COCO's tables, computed by faster-coco-eval."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,8 +10,8 @@ from faster_coco_eval.core import mask as run_length
 from fmtl_datasets.shared.objects import Instances
 from torch import Tensor
 
-from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
-from client_app.pictures.detections import Detections
+from client_app.metrics.base import Metric, MetricUnavailable
+from client_app.pictures.detections import DetectionOutput, Detections
 
 Entry = dict[str, Any]
 """An object in COCO's annotation or results format, without the numbers of itself and of its image."""
@@ -30,14 +28,6 @@ GEOMETRY: Mapping[str, str] = {"segm": "segmentation", "bbox": "bbox", "keypoint
 """Field of an entry that is compared."""
 
 
-class HasDetections(Protocol):
-    """A prediction that can say what it found in each image; see `client_app.pictures.detections.DetectionOutput`."""
-
-    def detections(self) -> list[Detections]:
-        """Return what was found in each image."""
-        ...
-
-
 class AveragePrecision(Metric):
     """Average precision in percent over all objects of the data set, which it keeps until the end.
 
@@ -45,16 +35,15 @@ class AveragePrecision(Metric):
     """
 
     higher_is_better = True
-    unit = "%"
     iou_type: ClassVar[str]
 
     def __init__(self) -> None:
-        super().__init__({"non_finite": np.zeros((), dtype=np.int64)})
+        super().__init__()
         self._images: list[Entry] = []
         self._labelled: list[Entry] = []
         self._predicted: list[Entry] = []
 
-    def update(self, prediction: HasDetections, label: Sequence[Instances]) -> None:
+    def update(self, prediction: DetectionOutput, label: Sequence[Instances]) -> None:
         """Add one batch: the output of a detection head, and the label of each image.
 
         Raises:
@@ -78,7 +67,7 @@ class AveragePrecision(Metric):
             if self.iou_type == "keypoints" and detections.keypoints is not None:
                 numbers.append(detections.keypoints)
             for values in numbers:
-                self._add(non_finite=non_finite_values(values))
+                self._count_non_finite(values)
 
     def add_image(self, size: tuple[int, int], predicted: Sequence[Entry], labelled: Sequence[Entry]) -> None:
         """Add one image.

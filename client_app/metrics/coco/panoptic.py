@@ -1,23 +1,13 @@
 """Panoptic quality, with its two factors, over all classes, things and stuff."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from fmtl_datasets.shared.objects import PanopticSegments
 
 from client_app.metrics.base import Metric, MetricUnavailable
 from client_app.metrics.coco.segment_matching import Floats, SegmentMap, match_segments, segment_map
-
-
-class HasSegments(Protocol):
-    """A prediction that can give its segments; see `client_app.pictures.detections.PanopticOutput`."""
-
-    def segments(self) -> list[PanopticSegments]:
-        """Return the segments of each image."""
-        ...
+from client_app.pictures.detections import PanopticOutput
 
 
 class PanopticQuality(Metric):
@@ -36,7 +26,6 @@ class PanopticQuality(Metric):
 
     name = "PQ"
     higher_is_better = True
-    unit = "%"
 
     def __init__(self, num_classes: int, num_things: int) -> None:
         if not 0 <= num_things <= num_classes or num_classes < 1:
@@ -44,19 +33,13 @@ class PanopticQuality(Metric):
                 f"num_classes = {num_classes} and num_things = {num_things}: expected at least one class, and from 0 "
                 "to that many things."
             )
+        super().__init__()
         zeros = np.zeros(num_classes, dtype=np.int64)
-        super().__init__(
-            {
-                "iou": np.zeros(num_classes, dtype=np.float64),
-                "true_positives": zeros,
-                "false_positives": zeros,
-                "false_negatives": zeros,
-            }
-        )
+        self._add(iou=zeros.astype(np.float64), true_positives=zeros, false_positives=zeros, false_negatives=zeros)
         self.num_classes = num_classes
         self.num_things = num_things
 
-    def update(self, prediction: HasSegments, label: Sequence[PanopticSegments]) -> None:
+    def update(self, prediction: PanopticOutput, label: Sequence[PanopticSegments]) -> None:
         """Add one batch: the output of a panoptic head, and the label of each image.
 
         Raises:
@@ -70,13 +53,7 @@ class PanopticQuality(Metric):
 
     def add_image(self, predicted: SegmentMap, labelled: SegmentMap) -> None:
         """Add one image; errors as in `match_segments`."""
-        counts = match_segments(predicted, labelled, self.num_classes)
-        self._add(
-            iou=counts.iou,
-            true_positives=counts.true_positives,
-            false_positives=counts.false_positives,
-            false_negatives=counts.false_negatives,
-        )
+        self._add(**match_segments(predicted, labelled, self.num_classes))
 
     def class_quality(self) -> dict[str, Floats]:
         """Return "PQ", "SQ" and "RQ" for each class (C,), percent; NaN for a class neither labelled nor predicted.

@@ -1,7 +1,5 @@
 """Matching the segments of two panoptic maps of one image (Kirillov et al. 2019, void and crowds as in panopticapi)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +8,7 @@ from fmtl_datasets.shared.objects import PanopticSegments
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Counts = dict[str, Floats | Integers]
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,6 @@ class SegmentMap:
     crowd: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class SegmentCounts:
-    """What matching gives for each class: the sum of IoU over matched pairs, and how many were right, false or missed.
-
-    Attributes:
-        iou: (C,) float64.
-        true_positives: (C,) int64, matched pairs.
-        false_positives: (C,) int64, predicted segments without a pair.
-        false_negatives: (C,) int64, labelled segments without a pair.
-    """
-
-    iou: Floats
-    true_positives: Integers
-    false_positives: Integers
-    false_negatives: Integers
-
-
 def segment_map(segments: PanopticSegments) -> SegmentMap:
     """Return a panoptic label or prediction in numpy."""
     return SegmentMap(
@@ -56,7 +38,7 @@ def segment_map(segments: PanopticSegments) -> SegmentMap:
     )
 
 
-def match_segments(predicted: SegmentMap, labelled: SegmentMap, num_classes: int) -> SegmentCounts:
+def match_segments(predicted: SegmentMap, labelled: SegmentMap, num_classes: int) -> Counts:
     """Match the segments of one image and count them by class.
 
     Two segments of the same class are a pair if their IoU is above 0.5, which at most one can be. Void pixels of the
@@ -67,6 +49,10 @@ def match_segments(predicted: SegmentMap, labelled: SegmentMap, num_classes: int
         predicted: the prediction.
         labelled: the label, of the same size.
         num_classes: C, above every class.
+
+    Returns:
+        By class: `iou`, (C,) float64, the sum over matched pairs; (C,) int64 `true_positives`, matched pairs,
+        `false_positives`, predicted segments without a pair, and `false_negatives`, labelled ones.
 
     Raises:
         ValueError: sizes differ, or a list of segments does not fit its map or the classes.
@@ -90,7 +76,7 @@ def match_segments(predicted: SegmentMap, labelled: SegmentMap, num_classes: int
     return _count(predicted, labelled, overlap, num_classes)
 
 
-def _count(predicted: SegmentMap, labelled: SegmentMap, overlap: Integers, num_classes: int) -> SegmentCounts:
+def _count(predicted: SegmentMap, labelled: SegmentMap, overlap: Integers, num_classes: int) -> Counts:
     """Count by class, given the pixels (1 + labelled, 1 + predicted) that two segments share, void first."""
     shared, on_void = overlap[1:, 1:], overlap[0, 1:]
     predicted_area, labelled_area = overlap[:, 1:].sum(axis=0), overlap[1:].sum(axis=1)
@@ -103,14 +89,13 @@ def _count(predicted: SegmentMap, labelled: SegmentMap, overlap: Integers, num_c
     false = ~pair.any(axis=0) & (2 * (on_void + on_crowd) <= predicted_area)
     rows, columns = np.nonzero(pair)
     pair_classes = labelled.classes[rows]
-    return SegmentCounts(
-        iou=np.asarray(
-            np.bincount(pair_classes, shared[rows, columns] / union[rows, columns], num_classes), np.float64
-        ),
-        true_positives=np.bincount(pair_classes, minlength=num_classes),
-        false_positives=np.bincount(predicted.classes[false], minlength=num_classes),
-        false_negatives=np.bincount(labelled.classes[missed], minlength=num_classes),
-    )
+    iou = np.bincount(pair_classes, shared[rows, columns] / union[rows, columns], num_classes)
+    return {
+        "iou": np.asarray(iou, np.float64),
+        "true_positives": np.bincount(pair_classes, minlength=num_classes),
+        "false_positives": np.bincount(predicted.classes[false], minlength=num_classes),
+        "false_negatives": np.bincount(labelled.classes[missed], minlength=num_classes),
+    }
 
 
 def _overlaps(predicted: SegmentMap, labelled: SegmentMap) -> Integers:

@@ -32,35 +32,10 @@ class EdgeImage:
     valid: BoolArray | None = None
 
 
-@dataclass(frozen=True)
-class EdgeCounts:
-    """Pixel counts per threshold, each (T,) int64; they add up over images.
-
-    Attributes:
-        matched_predicted: predicted pixels matched by at least one annotator.
-        predicted: predicted pixels.
-        matched_annotated: annotated pixels matched, summed over annotators.
-        annotated: annotated pixels, summed over annotators.
-    """
-
-    matched_predicted: CountArray
-    predicted: CountArray
-    matched_annotated: CountArray
-    annotated: CountArray
-
-    @classmethod
-    def zero(cls, thresholds: int) -> "EdgeCounts":
-        """Return counts of no image."""
-        return cls(*(np.zeros(thresholds, dtype=np.int64) for _ in range(4)))
-
-    def __add__(self, other: "EdgeCounts") -> "EdgeCounts":
-        """Return the counts of both sets of images together."""
-        return EdgeCounts(
-            self.matched_predicted + other.matched_predicted,
-            self.predicted + other.predicted,
-            self.matched_annotated + other.matched_annotated,
-            self.annotated + other.annotated,
-        )
+EdgeCounts = dict[str, CountArray]
+"""Pixel counts, each (T,) int64 by threshold, which add up over images: `predicted` pixels, `matched_predicted` by at
+least one annotator; `annotated` pixels and `matched_annotated`, summed over annotators."""
+COUNTERS = ("matched_predicted", "predicted", "matched_annotated", "annotated")
 
 
 def passed_thresholds(values: FloatArray, protocol: EdgeProtocol) -> npt.NDArray[np.int64]:
@@ -118,7 +93,7 @@ def image_counts(image: EdgeImage, protocol: EdgeProtocol) -> EdgeCounts:
     _check_image(image)
     valid = np.ones(image.probability.shape, dtype=np.bool_) if image.valid is None else image.valid
     if not valid.any():
-        return EdgeCounts.zero(protocol.thresholds)
+        return {name: np.zeros(protocol.thresholds, dtype=np.int64) for name in COUNTERS}
     window = valid_window(valid)
     valid = valid[window]
     raw = image.probability[window]
@@ -132,8 +107,8 @@ def image_counts(image: EdgeImage, protocol: EdgeProtocol) -> EdgeCounts:
 
 def _threshold_counts(levels: npt.NDArray[np.int64], annotators: list[BoolArray], protocol: EdgeProtocol) -> EdgeCounts:
     """Thin and match the maps "levels > k" for every threshold k."""
-    counts = EdgeCounts.zero(protocol.thresholds)
-    counts.annotated[:] = sum(int(np.count_nonzero(annotator)) for annotator in annotators)
+    counts = {name: np.zeros(protocol.thresholds, dtype=np.int64) for name in COUNTERS}
+    counts["annotated"][:] = sum(int(np.count_nonzero(annotator)) for annotator in annotators)
     rows, columns = np.nonzero(levels)
     if rows.size == 0:
         return counts
@@ -149,7 +124,7 @@ def _threshold_counts(levels: npt.NDArray[np.int64], annotators: list[BoolArray]
         matched = matched_pixels(candidate_pairs(rows, columns, annotator, max_pixels), maps)
         united |= matched
         matched_annotated += np.count_nonzero(matched, axis=1)
-    counts.matched_predicted[:] = np.count_nonzero(united, axis=1)[threshold_map]
-    counts.predicted[:] = np.count_nonzero(maps, axis=1)[threshold_map]
-    counts.matched_annotated[:] = matched_annotated[threshold_map]
+    counts["matched_predicted"][:] = np.count_nonzero(united, axis=1)[threshold_map]
+    counts["predicted"][:] = np.count_nonzero(maps, axis=1)[threshold_map]
+    counts["matched_annotated"][:] = matched_annotated[threshold_map]
     return counts

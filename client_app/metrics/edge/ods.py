@@ -6,17 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from fmtl_datasets.shared.conventions import IGNORE
 from fmtl_datasets.shared.edge_annotators import drawings
 from torch import Tensor
 
-from client_app.metrics.base import Metric, MetricUnavailable, non_finite_values
-from client_app.metrics.edge.counts import EdgeCounts, EdgeImage
+from client_app.metrics.base import Metric, MetricUnavailable
+from client_app.metrics.edge.counts import COUNTERS, EdgeCounts, EdgeImage
 from client_app.metrics.edge.matching import BoolArray
 from client_app.metrics.edge.parallel import score_images
 from client_app.metrics.edge.protocol import EdgeProtocol
-
-IGNORE_LABEL = 255
-_COUNTERS = ("matched_predicted", "predicted", "matched_annotated", "annotated")
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -32,36 +30,21 @@ class BoundaryScore:
 
 
 def precision_recall_f(counts: EdgeCounts) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Turn counts into precision, recall and F.
-
-    Args:
-        counts: summed over all images.
+    """Turn counts summed over all images into precision, recall and F.
 
     Returns:
         Three (T,) float64 arrays of fractions. Nothing predicted gives precision 1 and recall 0; nothing annotated
         gives recall 1 and precision 0 (methods 4.3); both give precision 1 and recall 1, F = 1, because an empty
         prediction is then right.
     """
-    predicted, annotated = counts.predicted > 0, counts.annotated > 0
+    predicted, annotated = counts["predicted"] > 0, counts["annotated"] > 0
     precision = np.where(predicted, 0.0, 1.0)
     recall = np.where(annotated, 0.0, 1.0)
-    np.divide(counts.matched_predicted, counts.predicted, out=precision, where=predicted)
-    np.divide(counts.matched_annotated, counts.annotated, out=recall, where=annotated)
+    np.divide(counts["matched_predicted"], counts["predicted"], out=precision, where=predicted)
+    np.divide(counts["matched_annotated"], counts["annotated"], out=recall, where=annotated)
     total = precision + recall
     f_measure = np.divide(2.0 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
     return precision, recall, f_measure
-
-
-def best_threshold(counts: EdgeCounts) -> BoundaryScore:
-    """Return the scores at the threshold of highest F; the lowest such threshold if several are equal.
-
-    The maximum is over the thresholds themselves, as in the evaluation of FedHCA2 (methods 4.3). The older BSDS scripts
-    interpolate between neighbouring thresholds, which can give a slightly higher value.
-    """
-    precision, recall, f_measure = precision_recall_f(counts)
-    best = int(np.argmax(f_measure))
-    threshold = (best + 1) / (f_measure.size + 1)
-    return BoundaryScore(threshold, float(precision[best]), float(recall[best]), float(f_measure[best]))
 
 
 class OdsF(Metric):
@@ -75,14 +58,14 @@ class OdsF(Metric):
 
     name = "odsF"
     higher_is_better = True
-    unit = "%"
 
     def __init__(self, protocol: EdgeProtocol | None = None) -> None:
+        super().__init__()
         self.protocol = protocol if protocol is not None else EdgeProtocol()
         # The name is the class's for every other metric; here it must tell fast modes apart.
         self.name = self.protocol.metric_name  # type: ignore[misc]
         zeros = np.zeros(self.protocol.thresholds, dtype=np.int64)
-        super().__init__({**dict.fromkeys(_COUNTERS, zeros), "non_finite": np.zeros((), dtype=np.int64)})
+        self._add(**dict.fromkeys(COUNTERS, zeros))
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add one batch.
@@ -103,16 +86,14 @@ class OdsF(Metric):
                 f"several annotators; got {tuple(label.shape)} and {tuple(prediction.shape)}."
             )
         truths = self._of_annotators(label) if several else self._of_one_label(label)
-        non_finite = non_finite_values(prediction)
-        self._add(non_finite=non_finite)
-        if int(non_finite):
+        if self._count_non_finite(prediction):
             return
         probability = torch.sigmoid(prediction.detach().float()).cpu().numpy()[:, 0]
         self.add_images(EdgeImage(image, *truth) for image, truth in zip(probability, truths, strict=True))
 
     def _of_one_label(self, label: Tensor) -> list[tuple[BoolArray, BoolArray]]:
         """Return one drawing (1, H, W) and the valid pixels (H, W) of each image."""
-        boundary, valid = label == 1, label != IGNORE_LABEL
+        boundary, valid = label == 1, label != IGNORE
         if label.shape[1] != 1 or not bool((boundary | (label == 0) | ~valid).all()):
             raise ValueError(f"{self.name}: the edge label has values other than 0, 1 and 255 (ignore).")
         return list(zip(boundary.cpu().numpy(), valid.cpu().numpy()[:, 0], strict=True))
@@ -125,14 +106,13 @@ class OdsF(Metric):
     def add_images(self, images: Iterable[EdgeImage]) -> None:
         """Add images given as probabilities and any number of annotators; errors as in `score_images`."""
         for counts in score_images(images, self.protocol):
-            self._add(**{name: getattr(counts, name) for name in _COUNTERS})
-
-    def counts(self) -> EdgeCounts:
-        """Return the pixel counts per threshold summed so far."""
-        return EdgeCounts(*(self.counter(name).astype(np.int64) for name in _COUNTERS))
+            self._add(**counts)
 
     def best(self) -> BoundaryScore:
-        """Return threshold, precision, recall and F at the best threshold.
+        """Return the scores at the threshold of highest F; the lowest such threshold if several are equal.
+
+        The maximum is over the thresholds themselves, as in the evaluation of FedHCA2 (methods 4.3). The older BSDS
+        scripts interpolate between neighbouring thresholds, which can give a slightly higher value.
 
         Raises:
             MetricUnavailable: a prediction was not finite, or no annotated boundary pixel was seen; then recall has no
@@ -141,7 +121,10 @@ class OdsF(Metric):
         self._require_finite()
         if not self.counter("annotated").any():
             raise MetricUnavailable(f"{self.name}: the labels hold no boundary pixel, so recall is undefined.")
-        return best_threshold(self.counts())
+        precision, recall, f_measure = precision_recall_f({name: self.counter(name) for name in COUNTERS})
+        best = int(np.argmax(f_measure))
+        threshold = (best + 1) / (f_measure.size + 1)
+        return BoundaryScore(threshold, float(precision[best]), float(recall[best]), float(f_measure[best]))
 
     def compute(self) -> float:
         """Return odsF in percent; errors as in `best`."""

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 
 from client_app.metrics.edge.counts import EdgeCounts, EdgeImage, image_counts
 from client_app.metrics.edge.protocol import EdgeProtocol
@@ -12,33 +13,11 @@ from client_app.metrics.edge.protocol import EdgeProtocol
 IMAGES_IN_FLIGHT_PER_WORKER = 3
 
 
-class _Pools:
-    """The worker processes of this process, by their number; started once, because that takes about a second."""
-
-    def __init__(self) -> None:
-        self._pools: dict[int, ProcessPoolExecutor] = {}
-
-    def get(self, workers: int) -> ProcessPoolExecutor:
-        """Return the pool of that many workers; one of another size is closed first."""
-        if workers not in self._pools:
-            self.close()
-            # Spawned, not forked: the caller may hold threads and locks of torch that do not survive a fork.
-            context = multiprocessing.get_context("spawn")
-            self._pools[workers] = ProcessPoolExecutor(workers, mp_context=context)
-        return self._pools[workers]
-
-    def close(self) -> None:
-        for pool in self._pools.values():
-            pool.shutdown(wait=True, cancel_futures=True)
-        self._pools.clear()
-
-
-_POOLS = _Pools()
-
-
-def close_workers() -> None:
-    """End the worker processes now, if there are any. Otherwise they end with this process."""
-    _POOLS.close()
+@cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Return the worker processes of this process; started once, because that takes about a second."""
+    # Spawned, not forked: the caller may hold threads and locks of torch that do not survive a fork.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def score_images(images: Iterable[EdgeImage], protocol: EdgeProtocol) -> Iterator[EdgeCounts]:
@@ -59,7 +38,7 @@ def score_images(images: Iterable[EdgeImage], protocol: EdgeProtocol) -> Iterato
         for image in images:
             yield image_counts(image, protocol)
         return
-    pool = _POOLS.get(protocol.workers)
+    pool = _pool(protocol.workers)
     waiting: deque[Future[EdgeCounts]] = deque()
     try:
         for image in images:
@@ -69,7 +48,7 @@ def score_images(images: Iterable[EdgeImage], protocol: EdgeProtocol) -> Iterato
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
-        _POOLS.close()
+        _pool.cache_clear()
         raise RuntimeError(
             f"One of the {protocol.workers} worker processes of the edge metric died, probably for lack of memory. "
             "Score with fewer workers, or with workers = 0 in this process."

@@ -1,7 +1,5 @@
 """Instances and a map of classes become segments that do not overlap (arXiv 1801.00868, 1901.02446)."""
 
-from __future__ import annotations
-
 import torch
 from fmtl_datasets.shared.objects import PanopticSegments
 from torch import Tensor

@@ -1,7 +1,5 @@
 """From the square grids that a mask head predicts to masks of the image's size."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

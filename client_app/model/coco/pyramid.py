@@ -1,7 +1,5 @@
 """The decoder of every COCO task: a feature pyramid over the encoder's maps."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The head that gives every pixel a class: the semantic branch of Panoptic FPN (arXiv 1901.02446, section 3.1)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

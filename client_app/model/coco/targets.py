@@ -1,7 +1,5 @@
 """Labels in the form torchvision's detection parts train on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

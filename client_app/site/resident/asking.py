@@ -1,7 +1,5 @@
 """Asking a site's resident process, and starting it where there is none."""
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Calls and answers between two processes of one machine: a JSON header, then the arrays' bytes; no pickle."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from multiprocessing.connection import Connection

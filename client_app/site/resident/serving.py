@@ -1,7 +1,5 @@
 """The resident process: ``python -m client_app.site.resident.serving SOCKET``; one message after another."""
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

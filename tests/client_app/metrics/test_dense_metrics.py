@@ -12,9 +12,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from client_app.metrics.base import Metric, MetricUnavailable
 from client_app.metrics.max_f import MaxF
-from client_app.metrics.mean_angle import MeanAngle
 from client_app.metrics.mean_iou import MeanIoU
-from client_app.metrics.rmse import DepthRMSE
+from client_app.metrics.pixel_errors import DepthRMSE, MeanAngle
 
 Case = tuple[Callable[[], Metric], Tensor, Tensor]
 CLASSES = 5
@@ -63,7 +62,6 @@ def test_miou_of_a_worked_case() -> None:
     metric = MeanIoU(3)
     # class 0: 1 of 2; class 1: 1 of 2; class 2 absent.
     assert _score(metric, prediction, label) == pytest.approx(100 * (0.5 + 0.5 + 0) / 3)
-    assert _score(MeanIoU(3, absent_classes="skip"), prediction, label) == pytest.approx(50.0)
     np.testing.assert_allclose(metric.class_iou(), [50.0, 50.0, np.nan])
 
 
@@ -101,7 +99,6 @@ def test_maxf_counts_a_probability_equal_to_the_threshold_as_salient() -> None:
     prediction = torch.zeros(1, 2, 1, 2)
     prediction[0, 1, 0, 1] = -9.0
     # Probability 0.5 exactly: accepted at 0.5 and below only, where it is right.
-    assert MaxF().counter("salient").shape == (20,)
     metric = MaxF()
     metric.update(prediction, torch.tensor([[[1, 0]]]))
     assert int(metric.counter("salient")[10]) == 1
@@ -153,12 +150,6 @@ def test_streaming_equals_one_update(name: str) -> None:
     for image in range(6):
         streamed.update(prediction[image : image + 1], label[image : image + 1])
     assert streamed.compute() == pytest.approx(whole, rel=1e-13)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_half_precision_predictions_are_scored(name: str) -> None:
-    new, prediction, label = _case(name)
-    assert _score(new(), prediction.bfloat16(), label) == _score(new(), prediction.bfloat16().float(), label)
 
 
 @pytest.mark.parametrize("name", NAMES)

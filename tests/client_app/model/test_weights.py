@@ -11,7 +11,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from client_app.model import Encoder, WeightsError, build_encoder, load_encoder_weights, weights
+from client_app.model import weights
+from client_app.model.encoder import Encoder, build_encoder
+from client_app.model.weights import WeightsError, load_encoder_weights
 
 NAME = "resnet10t"
 SIZE = (64, 64)

@@ -1,7 +1,5 @@
 """What a client draws when a run ends."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

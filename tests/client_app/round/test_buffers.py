@@ -1,7 +1,5 @@
 """Batch-norm statistics between a real client and the server: loaded, counted from, sent whole."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

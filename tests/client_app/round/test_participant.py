@@ -12,7 +12,7 @@ from errors import naming
 
 from client_app.round.local_round import Received
 from client_app.round.participant import Participant
-from client_app.tasks.depth import Depth
+from client_app.tasks.dense import Depth
 from client_app.training import state as state_module
 from client_app.training.errors import NonFiniteError, StateError
 from client_app.training.state import StateFolder

@@ -1,7 +1,5 @@
 """A client with two models (Ditto): which one is scored, which one is sent, and that neither leaks into the other."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from errors import naming
 from client_app.round import local_model
 from client_app.round.local_round import Received
 from client_app.round.participant import Participant
-from client_app.tasks.depth import Depth
+from client_app.tasks.dense import Depth
 from client_app.training.errors import NonFiniteError
 from client_app.training.look_ahead import LookAhead
 from client_app.training.state import Answer, ClientState, ModelState, StateFolder

@@ -1,7 +1,5 @@
 """What leaves a client that asks for privacy, whatever a coordinator asks of it."""
 
-from __future__ import annotations
-
 import logging
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What a client sends under FedDEA's rule, with real training."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -76,5 +74,5 @@ def _sizes(root: Path) -> dict[str, int]:
     from client_app.round.local_model import prepare_model
 
     participant = tiny.participant(root / "sizes")
-    model = prepare_model(participant.entry, participant.data.num_classes, 0).model
+    model = prepare_model(participant.entry, participant.data.num_classes, 0)[0]
     return {group: layout.size for group, layout in group_layouts(model).items()}

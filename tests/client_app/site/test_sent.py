@@ -1,7 +1,5 @@
 """A site's record of what it has sent, on a disk that is full and has space again."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

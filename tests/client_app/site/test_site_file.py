@@ -1,7 +1,5 @@
 """A site's one file: what it may say, and how mistakes are told."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -11,8 +11,9 @@ from fmtl_datasets.shared.conventions import OBJECT_TASKS, PANOPTIC_THINGS, TASK
 from torch import Tensor
 
 from client_app.metrics.edge.protocol import EdgeProtocol
-from client_app.tasks import TRAINED_TASKS, DenseTask, UnknownTaskError, get_task
-from client_app.tasks.edge import EdgeDetection
+from client_app.tasks.base import DenseTask
+from client_app.tasks.dense import EdgeDetection
+from client_app.tasks.registry import TRAINED_TASKS, UnknownTaskError, get_task
 
 Floats = npt.NDArray[np.float64]
 NUM_CLASSES = {"semseg": 6, "parts": 7, "stuff": 5, "instance": 4, "panoptic": 9, PANOPTIC_THINGS: 4}

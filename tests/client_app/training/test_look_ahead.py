@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +8,6 @@ import torch
 from tiny_client import instruction, participant, settings
 from torch import Tensor, nn
 
-from client_app.metrics.base import Metric
 from client_app.round.local_round import Received
 from client_app.tasks.base import DenseTask, Task
 from client_app.training.device import Arithmetic
@@ -27,14 +24,7 @@ class Squared(DenseTask):
 
     name: ClassVar[str] = "squared"
     loss_weight: ClassVar[float] = 1.0
-    metric_name = "none"
-    higher_is_better = True
-
-    def output_channels(self, num_classes: Mapping[str, int]) -> int:
-        return 1
-
-    def new_metric(self, num_classes: Mapping[str, int]) -> Metric:
-        raise NotImplementedError
+    channels = 1
 
     def _loss(self, prediction: Tensor, label: Tensor) -> Tensor:
         return ((prediction - label) ** 2).mean()

@@ -1,7 +1,5 @@
 """Rounds of clients whose tasks have decoders and heads of their own kind, on drawn scenes."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
@@ -12,13 +10,14 @@ from fmtl_datasets.scenarios.scenario import ClientEntry
 from fmtl_datasets.sources.procedural.dataset import ProceduralScenes
 from fmtl_datasets.transforms.transforms import evaluation_transform, to_batch
 
-from client_app.model import MultiTaskModel
-from client_app.model.coco import DetectionHead, PanopticHead
+from client_app.model.coco.detection import DetectionHead
+from client_app.model.coco.panoptic import PanopticHead
+from client_app.model.multi_task_model import MultiTaskModel
 from client_app.round.local_data import local_data
 from client_app.round.local_model import client_tasks
 from client_app.round.local_round import Received
 from client_app.round.participant import Participant
-from client_app.tasks.object_task import ObjectTask
+from client_app.tasks.objects import ObjectTask
 from client_app.training.state import StateFolder
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.rule import LocalRule

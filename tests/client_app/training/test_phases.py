@@ -1,7 +1,5 @@
 """Phases of a round (FedRep): exact against the equations, and on a real client of small size."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 from client_app.round.local_model import reusable_model
 from client_app.round.local_round import Received
 from client_app.round.participant import Participant
-from client_app.tasks.depth import Depth
+from client_app.tasks.dense import Depth
 from client_app.training import loop
 from client_app.training.batches import LocalData
 from client_app.training.device import Arithmetic

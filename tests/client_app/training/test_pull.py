@@ -1,7 +1,5 @@
 """The pull to an anchor: exact against a float64 re-statement on a tiny net, and on a real client of small size."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

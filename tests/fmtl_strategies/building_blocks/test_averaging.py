@@ -1,7 +1,5 @@
 """Which group's mean a row takes whose client was away."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """FedAdam, FedYogi, FedAdagrad, FedAvgM over toy clients: which rows share a model and a state, and who follows."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

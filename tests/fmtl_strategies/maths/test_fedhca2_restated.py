@@ -1,7 +1,5 @@
 """FedHCA2 over several rounds against the equations in plain float64, also in modes without golden vectors."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Robust statistics: who looks unusual among the rows of a Gram matrix."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from errors import naming

@@ -1,7 +1,5 @@
 """The server's optimisers against a float64 re-statement of the paper, and against Flower's own on numbers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from types import SimpleNamespace

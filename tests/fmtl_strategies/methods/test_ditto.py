@@ -1,7 +1,5 @@
 """Ditto on the server: FedAvg's means, and clients told to keep a personal model that is drawn to what arrives."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What holds for every strategy, whatever it computes: order, silence, single clients, comings and goings, resuming."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 

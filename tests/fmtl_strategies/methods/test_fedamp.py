@@ -1,7 +1,5 @@
 """FedAMP: what is sent is a mix of encoders in which similar ones weigh more, and clients are really drawn to it."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """FedAvg and FedPer against a plain restatement, through messages; others are compared with them to the bit."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

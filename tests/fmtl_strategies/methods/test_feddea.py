@@ -1,7 +1,5 @@
 """FedDEA over toy clients: what is kept and averaged, the one model, what it wraps, and sparse replies that are bad."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Sequence

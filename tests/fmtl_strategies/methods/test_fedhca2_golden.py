@@ -1,7 +1,5 @@
 """The FedHCA2 strategy, run through rounds of messages, gives what the authors' code gave."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

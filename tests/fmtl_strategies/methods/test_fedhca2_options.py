@@ -1,7 +1,5 @@
 """FedHCA2's options, from the run config's words to the weights in the record."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

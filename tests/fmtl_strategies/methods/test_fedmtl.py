@@ -1,7 +1,5 @@
 """FedMTL: what is sent is the anchor of a quadratic regulariser over the relations of clients."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """FedProx on the server: FedAvg's means, and the proximal term that clients are told to add."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """FedRep on the server: what is averaged, and what clients are told to do in which order."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from toy_federation import ToyFederation, profile, settings, start_of, update_of

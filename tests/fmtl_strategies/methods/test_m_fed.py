@@ -1,7 +1,5 @@
 """M-Fed against a plain restatement of its two tiers, through messages."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Where defaults come from: a source is named only for the method that it speaks of."""
 
-from __future__ import annotations
-
 import pytest
 
 from fmtl_strategies.parameters import origin_of, parameter_origins

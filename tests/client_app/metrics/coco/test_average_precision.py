@@ -1,7 +1,5 @@
 """AP and OKS AP: equal to pycocotools fed from JSON files, a hand case, crowds, and what has no value."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterable
@@ -19,8 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from client_app.metrics.base import MetricUnavailable
-from client_app.metrics.coco import BoxAP, InstanceAP, KeypointAP
-from client_app.metrics.coco.average_precision import AveragePrecision
+from client_app.metrics.coco.average_precision import AveragePrecision, BoxAP, InstanceAP, KeypointAP
 from client_app.pictures.detections import Detections
 
 FIELDS = {"segm": "segmentation", "bbox": "bbox", "keypoints": "keypoints"}

@@ -1,7 +1,5 @@
 """PQ: hand cases, the void and crowd rules, a restatement with sets of pixels, and torchmetrics."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +14,7 @@ from PIL import Image
 from torchmetrics.detection import PanopticQuality as TorchmetricsPQ
 
 from client_app.metrics.base import MetricUnavailable
-from client_app.metrics.coco import PanopticQuality
+from client_app.metrics.coco.panoptic import PanopticQuality
 
 Ids = npt.NDArray[np.int64]
 real = pytest.mark.skipif(not ANNOTATIONS.is_dir(), reason=ABSENT)

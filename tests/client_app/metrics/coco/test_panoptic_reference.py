@@ -4,8 +4,6 @@ panopticapi is in no package index; where it is not installed, those tests say s
 ``pip install git+https://github.com/cocodataset/panopticapi``.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -11,8 +11,7 @@ from fmtl_datasets.sources.procedural.dataset import ProceduralScenes
 from torch import Tensor
 from torchvision.models.detection.roi_heads import keypoints_to_heatmap, project_masks_on_boxes
 
-from client_app.model.coco import DetectionPrediction
-from client_app.model.coco.detection import DetectionSettings
+from client_app.model.coco.detection import DetectionPrediction, DetectionSettings
 from client_app.model.coco.pasting import paste_masks
 from client_app.model.coco.targets import detection_targets
 from tests.support import coco_models as coco

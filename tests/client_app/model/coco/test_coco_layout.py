@@ -6,11 +6,12 @@ from errors import naming
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from client_app.model import MultiTaskModel, build_encoder
-from client_app.model.coco import FeaturePyramid, PanopticSettings, SemanticHead
-from client_app.model.coco.modules import instance_modules, keypoint_modules, panoptic_modules, stuff_modules
-from client_app.model.coco.pyramid import map_strides
-from client_app.model.coco.semantic import group_count
+from client_app.model.coco.panoptic import PanopticHead, PanopticSettings
+from client_app.model.coco.pyramid import FeaturePyramid, map_strides
+from client_app.model.coco.semantic import SemanticHead, group_count
+from client_app.model.encoder import build_encoder
+from client_app.model.multi_task_model import MultiTaskModel
+from client_app.tasks.registry import get_task
 from client_app.training.vectors import buffer_layouts, group_layouts
 from tests.support import coco_models as coco
 
@@ -20,6 +21,10 @@ LEVELS = ("0", "1", "2", "3", "pool")
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _head(task: str, width: int, **num_classes: int) -> nn.Module:
+    return get_task(task).modules(num_classes).head(width)
 
 
 def test_encoder_is_the_same_module_with_the_same_start_for_dense_and_coco_clients() -> None:
@@ -33,18 +38,6 @@ def test_encoder_layouts_of_dense_and_coco_clients_can_be_pooled() -> None:
     dense, keypoints = coco.model(("semseg",)), coco.model(("keypoints",), width=16)
     assert group_layouts(dense)["encoder"] == group_layouts(keypoints)["encoder"]
     assert buffer_layouts(dense)["buffers.encoder"] == buffer_layouts(keypoints)["buffers.encoder"]
-
-
-def test_one_encoder_carries_coco_and_dense_tasks_together() -> None:
-    tasks = ("semseg", *coco.COCO_TASKS)
-    model = coco.model(tasks).eval()
-    with torch.no_grad():
-        predictions = model(coco.images())
-    assert tuple(predictions) == tasks
-    assert predictions["stuff"].shape == (2, 5, 64, 64)
-    assert predictions["semseg"].shape == (2, 4, 64, 64)
-    groups = {"encoder", *(f"{kind}.{task}" for kind in ("decoders", "heads") for task in tasks)}
-    assert set(group_layouts(model)) == groups
 
 
 def test_decoders_of_all_coco_tasks_have_one_layout_and_starts_of_their_own() -> None:
@@ -79,12 +72,12 @@ def test_heads_have_the_sizes_of_the_published_networks() -> None:
     # torchvision publishes 44 401 393 parameters for Mask R-CNN and 59 137 258 for Keypoint R-CNN on ResNet-50-FPN, of
     # which 23 454 912 lie in the trunk with its frozen batch norms left out, and the pyramid is counted above.
     pyramid, trunk = _count(FeaturePyramid(RESNET50, 256)), 23_454_912
-    assert _count(instance_modules(90, 32.0).head(256)) == 44_401_393 - pyramid - trunk
-    assert _count(keypoint_modules(32.0).head(256)) == 59_137_258 - pyramid - trunk
+    assert _count(_head("instance", 256, instance=90)) == 44_401_393 - pyramid - trunk
+    assert _count(_head("keypoints", 256)) == 59_137_258 - pyramid - trunk
 
 
 def test_semantic_head_has_the_published_layers() -> None:
-    head = stuff_modules(54).head(256)
+    head = SemanticHead(256, 54)
     first, inner, norms = 256 * 128 * 9, 128 * 128 * 9, 7 * 2 * 128
     assert _count(head) == 4 * first + 3 * inner + norms + 128 * 54 + 54
     groups = {module.num_groups for module in head.modules() if isinstance(module, nn.GroupNorm)}
@@ -100,9 +93,9 @@ def test_group_norms_fit_every_width() -> None:
 
 
 def test_panoptic_head_is_an_instance_head_and_a_semantic_one_with_one_class_for_all_things() -> None:
-    head = panoptic_modules(PanopticSettings(133, 80, 32.0)).head(64)
-    assert coco.shapes(head.detection) == coco.shapes(instance_modules(80, 32.0).head(64))
-    assert coco.shapes(head.semantic) == coco.shapes(stuff_modules(54).head(64))
+    head = PanopticHead(64, PanopticSettings(133, 80, 32.0))
+    assert coco.shapes(head.detection) == coco.shapes(_head("instance", 64, instance=80))
+    assert coco.shapes(head.semantic) == coco.shapes(_head("stuff", 64, stuff=54))
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_035", "levit_128s", "vit_tiny_patch16_224", "swin-t-fedhca2"])

@@ -1,7 +1,5 @@
 """Calls between a site's processes: they arrive whole or with a reason, and nobody works for a caller that is gone."""
 
-from __future__ import annotations
-
 import socket
 import sys
 import threading

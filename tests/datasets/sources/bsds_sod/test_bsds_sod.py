@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from client_app.metrics.edge.ods import OdsF
 from client_app.metrics.edge.protocol import EdgeProtocol
-from client_app.tasks.edge import EdgeDetection
+from client_app.tasks.dense import EdgeDetection
 from client_app.training.batches import LocalData
 from client_app.training.evaluation import evaluate
 from fmtl.cli import build_app

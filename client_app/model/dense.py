@@ -1,10 +1,13 @@
-"""The FedHCA2 decoder: project every feature map to one width, bring all to one size, fuse."""
+"""Decoder and head of the dense tasks, as in FedHCA2 (arXiv 2311.13250, section 4.1)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from client_app.model.multi_task_model import TaskModules
 
 
 class FCNDecoder(nn.Module):
@@ -42,3 +45,39 @@ class FCNDecoder(nn.Module):
         linear = self.linears[level]
         assert isinstance(linear, nn.Linear)
         return F.conv2d(feature, linear.weight[:, :, None, None], linear.bias)
+
+
+class UpsamplingHead(nn.Module):
+    """Per-task output layers of FedHCA2; no normalisation and no activation inside.
+
+    Args:
+        width: channels of the decoder output; 4 must divide it.
+        out_channels: channels the task predicts.
+
+    Raises:
+        ValueError: 4 does not divide the width, or no channel.
+    """
+
+    def __init__(self, width: int, out_channels: int) -> None:
+        super().__init__()
+        if width < 4 or width % 4:
+            raise ValueError(f"decoder_width = {width}: expected a positive multiple of 4; the head halves it twice.")
+        if out_channels < 1:
+            raise ValueError(f"out_channels = {out_channels}: expected at least 1.")
+        self.layers = nn.Sequential(
+            nn.ConvTranspose2d(width, width // 2, kernel_size=2, stride=2),
+            nn.ConvTranspose2d(width // 2, width // 4, kernel_size=2, stride=2),
+            nn.Conv2d(width // 4, out_channels, kernel_size=1),
+        )
+
+    def forward(self, decoded: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Return (B, out_channels, *image_size) from the decoder output (B, width, h, w)."""
+        output: Tensor = self.layers(decoded)
+        if output.shape[-2:] == image_size:
+            return output
+        return F.interpolate(output, size=image_size, mode="bilinear", align_corners=False)
+
+
+def dense_modules(out_channels: int) -> TaskModules:
+    """Return FedHCA2's decoder and head for a task that predicts `out_channels` values for every pixel."""
+    return TaskModules(FCNDecoder, partial(UpsamplingHead, out_channels=out_channels))
