@@ -32,11 +32,11 @@ from benchmarks.server_steps import as_table, chosen_names, measure_all, measure
 from fmtl_strategies.maths.combine import AggregateStep, apply_aggregate
 from fmtl_strategies.maths.conflict_averse import solve_conflict_averse
 from fmtl_strategies.maths.fedhca2 import EncoderState, encoder_round
-from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
 from fmtl_strategies.maths.gram import gram_matrix
 from fmtl_strategies.maths.rows import Float32Array
 
-SETTINGS = FedHCA2Settings(mode="stable")
+SETTINGS = FedHCA2Parameters(mode="stable")
 UPDATE_LENGTHS = (1e-6, 1e-4, 1e-2, 1.0, 30.0)
 TENSOR_SIZE = 262_144
 TARGETS = {"step_to_memcpy": 5.0, "extra_vectors": 1.0, "solve_gap": 1e-7}

@@ -78,7 +78,7 @@ def compare(image: EdgeImage, counts: EdgeCounts, protocol: EdgeProtocol, thresh
         )
         matched += int(np.count_nonzero(first))
     milliseconds = 1e3 * (time.process_time() - start) / len(chosen)
-    return Reference(milliseconds, matched, int(counts.matched_predicted[chosen].sum()))
+    return Reference(milliseconds, matched, int(counts["matched_predicted"][chosen].sum()))
 
 
 def measure(size: tuple[int, int], images: int, reference_thresholds: int) -> dict[str, object]:

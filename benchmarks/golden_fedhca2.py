@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from fmtl_strategies.maths.fedhca2 import DecoderState, EncoderState, decoder_round, encoder_round
-from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
 from fmtl_strategies.maths.rows import Float32Array
 from fmtl_strategies.maths.segments import Segments
 
@@ -90,7 +90,7 @@ def replay(folder: Path) -> Deviations:
     Raises:
         GoldenInputError: folder or round files are missing, or arrays are.
     """
-    deviations, settings = Deviations(), FedHCA2Settings(mode="reference")
+    deviations, settings = Deviations(), FedHCA2Parameters(mode="reference")
     encoder, decoder = EncoderState(), DecoderState()
     for path in round_files(folder):
         arrays = _load(path)
@@ -170,7 +170,7 @@ def _decoder_packing(arrays: Arrays) -> Packing:
 
 
 def _check_encoder(
-    arrays: Arrays, state: EncoderState, settings: FedHCA2Settings, deviations: Deviations
+    arrays: Arrays, state: EncoderState, settings: FedHCA2Parameters, deviations: Deviations
 ) -> EncoderState:
     packing = _encoder_packing(arrays)
     before = packing.rows(arrays, "before")
@@ -187,7 +187,7 @@ def _check_encoder(
 
 
 def _check_decoders(
-    arrays: Arrays, state: DecoderState, settings: FedHCA2Settings, deviations: Deviations
+    arrays: Arrays, state: DecoderState, settings: FedHCA2Parameters, deviations: Deviations
 ) -> DecoderState:
     packing = _decoder_packing(arrays)
     before = packing.rows(arrays, "before")

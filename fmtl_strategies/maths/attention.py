@@ -89,14 +89,7 @@ def attention_coefficients(
 
     Returns:
         One (K, K) float64 matrix per array; arrays of one layer share it when span is "layer".
-
-    Raises:
-        ValueError: unknown span or scale, bad temperature.
     """
-    if span not in ("array", "layer"):
-        raise ValueError(f"span must be 'array' or 'layer', got {span!r}")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"attention temperature must be a finite number >= 0, got {temperature!r}")
     if span == "array":
         pairs = zip(grams, segments.sizes, strict=True)
         return [softmax_rows(temperature * _logits(gram, size, scale)) for gram, size in pairs]
@@ -131,8 +124,4 @@ def attention_entropy(coefficients_kk: Float64Array) -> float:
 def _logits(gram: Float64Array, size: int, scale: Scale) -> Float64Array:
     if scale == "inv-sqrt-d":
         return gram / math.sqrt(max(size, 1))
-    if scale == "cosine":
-        return cosine_matrix(gram)
-    if scale == "raw":
-        return gram
-    raise ValueError(f"attention scale must be 'inv-sqrt-d', 'cosine' or 'raw', got {scale!r}")
+    return cosine_matrix(gram) if scale == "cosine" else gram

@@ -35,20 +35,13 @@ class AggregateStep:
     local_nn: Float64Array | None = None
 
 
-def add_combination(
-    parameters_nd: Float32Array,
-    updates_nd: Float32Array,
-    coefficients_nn: Float64Array,
-    *,
-    columns: slice | None = None,
-) -> None:
+def add_combination(parameters_nd: Float32Array, updates_nd: Float32Array, coefficients_nn: Float64Array) -> None:
     """Add C @ updates to the parameters, in place.
 
     Args:
         parameters_nd: (N, D) float32, changed in place.
         updates_nd: (N, D) float32, only read.
         coefficients_nn: (N, N) float64.
-        columns: restrict the operation to these columns; None means all.
 
     Raises:
         ValueError: shapes, dtypes or coefficients that do not fit; nothing is changed then.
@@ -57,7 +50,7 @@ def add_combination(
     count = parameters_nd.shape[0]
     coefficients = _to_float32(check_coefficients(coefficients_nn, (count, count), "coefficients"))
     parameters, updates = as_tensor(parameters_nd), as_tensor(updates_nd)
-    for block in _blocks(parameters_nd.shape[1], columns):
+    for block in _blocks(parameters_nd.shape[1]):
         parameters[:, block].addmm_(coefficients, updates[:, block])
 
 
@@ -86,7 +79,7 @@ def apply_aggregate(
     local_nn = check_coefficients(local, (count, count), "local coefficients")
     aggregate, total = _to_float32(aggregate_n), _to_float32(local_nn + np.outer(step_n, aggregate_n))
     parameters, updates, out = as_tensor(parameters_nd), as_tensor(updates_nd), as_tensor(out_d)
-    for block in _blocks(size, None):
+    for block in _blocks(size):
         torch.mv(updates[:, block].T, aggregate, out=out[block])
         parameters[:, block].addmm_(total, updates[:, block])
 
@@ -105,7 +98,7 @@ def mix_rows(parameters_nd: Float32Array, mixing_nn: Float64Array) -> None:
     count = parameters_nd.shape[0]
     mixing = _to_float32(check_coefficients(mixing_nn, (count, count), "mixing coefficients"))
     parameters = as_tensor(parameters_nd)
-    for block in _blocks(parameters_nd.shape[1], None):
+    for block in _blocks(parameters_nd.shape[1]):
         parameters[:, block] = mixing @ parameters[:, block]
 
 
@@ -124,12 +117,9 @@ def group_mean_coefficients(labels: list[str]) -> Float64Array:
     return coefficients
 
 
-def _blocks(size: int, columns: slice | None) -> Iterator[slice]:
-    start, stop, step = (columns or slice(None)).indices(size)
-    if step != 1:
-        raise ValueError(f"columns must be a slice with step 1, got step {step}")
-    for first in range(start, stop, BLOCK_COLUMNS):
-        yield slice(first, min(first + BLOCK_COLUMNS, stop))
+def _blocks(size: int) -> Iterator[slice]:
+    for first in range(0, size, BLOCK_COLUMNS):
+        yield slice(first, min(first + BLOCK_COLUMNS, size))
 
 
 def _to_float32(coefficients: Float64Array) -> torch.Tensor:

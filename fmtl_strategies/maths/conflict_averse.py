@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import minimize
 
-from fmtl_strategies.maths.rows import Float64Array
+from fmtl_strategies.maths.rows import Float64Array, check_gram
 
 Method = Literal["reference", "exact"]
 
@@ -61,19 +61,10 @@ def solve_conflict_averse(gram_nn: Float64Array, c: float, *, method: Method) ->
         Weights and diagnostics; the gap is a bound for both methods.
 
     Raises:
-        ValueError: Gram matrix not square or not finite, c negative or not finite, unknown method.
+        ValueError: Gram matrix not square or not finite.
     """
-    if gram_nn.ndim != 2 or gram_nn.shape[0] != gram_nn.shape[1] or gram_nn.shape[0] == 0:
-        raise ValueError(f"the Gram matrix must be square with at least one row, got shape {gram_nn.shape}")
-    if not np.isfinite(gram_nn).all():
-        raise ValueError("the Gram matrix holds NaN or infinite values; check the updates before solving")
-    if not (math.isfinite(c) and c >= 0):
-        raise ValueError(f"c must be a finite number >= 0, got {c}")
-    if method == "reference":
-        return _solve_reference(np.asarray(gram_nn, dtype=np.float64), c)
-    if method == "exact":
-        return _solve_exact(np.asarray(gram_nn, dtype=np.float64), c)
-    raise ValueError(f"method must be 'reference' or 'exact', got {method!r}")
+    solve = _solve_reference if method == "reference" else _solve_exact
+    return solve(check_gram(gram_nn), c)
 
 
 def aggregate_coefficients(solution: ConflictAverseSolution, c: float, *, rescale: float) -> Float64Array:

@@ -35,8 +35,6 @@ def delta_m(
             "delta_m needs one value, one local value and one direction per column, got "
             f"{len(values)}, {len(local_values)} and {len(higher_is_better)}"
         )
-    if missing not in ("raise", "exclude"):
-        raise ValueError(f"missing must be 'raise' or 'exclude', got {missing!r}")
     changes = []
     for column, (value, local, higher) in enumerate(zip(values, local_values, higher_is_better, strict=True)):
         if value is None or local is None:

@@ -25,7 +25,7 @@ import numpy as np
 from fmtl_strategies.maths.attention import Partners, array_products, attention_coefficients, attention_entropy
 from fmtl_strategies.maths.combine import AggregateStep, add_combination, apply_aggregate, group_mean_coefficients
 from fmtl_strategies.maths.conflict_averse import aggregate_coefficients, solve_conflict_averse
-from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
 from fmtl_strategies.maths.gram import cosine_matrix, gram_matrix
 from fmtl_strategies.maths.hyper_weights import HyperWeights, step_weights
 from fmtl_strategies.maths.rows import (
@@ -96,7 +96,7 @@ def encoder_round(
     parameters_nd: Float32Array,
     updates_nd: Float32Array,
     state: EncoderState,
-    settings: FedHCA2Settings,
+    settings: FedHCA2Parameters,
     *,
     row_keys: list[str],
     same_group: list[str] | None = None,
@@ -135,7 +135,7 @@ def encoder_round(
     gram = gram_matrix(updates_nd, () if previous_d is None else (previous_d,), known_nn=gram_nn)
     alpha = state.alpha.with_rows(row_keys, settings.alpha_initial, 1)
     if previous_d is not None and settings.weights == "learned":
-        alpha = step_weights(alpha, _alpha_products(gram, row_keys, state, settings), settings.sgd)
+        alpha = step_weights(alpha, _alpha_products(gram, row_keys, state, settings), settings)
     gram_nn = gram[:count, :count]
     solution = solve_conflict_averse(gram_nn, settings.c, method=settings.solver)
     aggregate_n = aggregate_coefficients(solution, settings.c, rescale=settings.rescale)
@@ -153,7 +153,7 @@ def decoder_round(
     parameters_kd: Float32Array,
     updates_kd: Float32Array,
     state: DecoderState,
-    settings: FedHCA2Settings,
+    settings: FedHCA2Parameters,
     *,
     row_keys: list[str],
     segments: Segments,
@@ -188,7 +188,7 @@ def decoder_round(
     beta = state.beta.with_rows(row_keys, settings.beta_initial, layer_count)
     if partners is not None:
         stepped = [row_keys[row] for row, _ in partners.pairs]
-        beta = step_weights(beta, _beta_products(products.pairs, stepped, segments, settings), settings.sgd)
+        beta = step_weights(beta, _beta_products(products.pairs, stepped, segments, settings), settings)
     coefficients = attention_coefficients(
         products.grams,
         segments,
@@ -210,19 +210,15 @@ def _check_keys(row_keys: list[str], count: int) -> None:
         raise ValueError(f"row_keys must be {count} distinct names, got {row_keys!r}")
 
 
-def _local_coefficients(same_group: list[str] | None, count: int, settings: FedHCA2Settings) -> Float64Array | None:
+def _local_coefficients(same_group: list[str] | None, count: int, settings: FedHCA2Parameters) -> Float64Array | None:
     """Coefficients of the same-group mean, or None where every row keeps its own update."""
-    if same_group is None:
-        return None
-    if len(same_group) != count:
-        raise ValueError(f"same_group must have one label per row ({count}), got {len(same_group)}")
-    if settings.mode == "paper":
+    if same_group is None or settings.mode == "paper":
         return None
     return group_mean_coefficients(same_group) if len(set(same_group)) < count else None
 
 
 def _alpha_products(
-    gram: Float64Array, row_keys: list[str], state: EncoderState, settings: FedHCA2Settings
+    gram: Float64Array, row_keys: list[str], state: EncoderState, settings: FedHCA2Parameters
 ) -> dict[str, Float64Array]:
     """<previous aggregate, update> of every row that received that aggregate."""
     past = set(state.participants)
@@ -245,7 +241,7 @@ def _previous_aggregates(row_keys: list[str], state: DecoderState, segments: Seg
 
 
 def _beta_products(
-    array_pairs: list[Float64Array], keys: list[str], segments: Segments, settings: FedHCA2Settings
+    array_pairs: list[Float64Array], keys: list[str], segments: Segments, settings: FedHCA2Parameters
 ) -> dict[str, Float64Array]:
     """<previous aggregate, update> per layer, of the decoders that received an aggregate.
 
@@ -266,7 +262,7 @@ def _beta_products(
 
 
 def _scaled(
-    product: Float64Array, first_square: Float64Array, second_square: Float64Array, settings: FedHCA2Settings
+    product: Float64Array, first_square: Float64Array, second_square: Float64Array, settings: FedHCA2Parameters
 ) -> Float64Array:
     """The inner product itself, or the cosine when the hyper gradient is to be normalised (0 for zero vectors)."""
     if settings.hyper_gradient == "inner-product":

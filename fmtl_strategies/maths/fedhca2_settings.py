@@ -1,68 +1,49 @@
-"""Constants and switches of FedHCA2."""
+"""Hyper-parameters of FedHCA2, as its aggregation takes them."""
 
-import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from fmtl_strategies.maths.attention import Scale, Span
 from fmtl_strategies.maths.conflict_averse import Method
-from fmtl_strategies.maths.hyper_weights import SgdSettings
+from fmtl_strategies.parameters import StrategyParameters, parameter
 
 Mode = Literal["reference", "paper", "stable"]
 HyperGradient = Literal["inner-product", "cosine"]
 Parts = Literal["both", "encoder", "decoder"]
 Weights = Literal["learned", "fixed"]
+_CODE = "the authors' code"
 
 
-@dataclass(frozen=True)
-class FedHCA2Settings:
-    """Settings of FedHCA2; defaults are those of the authors' code.
+class FedHCA2Parameters(StrategyParameters):
+    """Hyper-parameters of FedHCA2; what the modes are says `fmtl_strategies.maths.fedhca2`.
 
-    mode: see `fmtl_strategies.maths.fedhca2`. c: radius of the conflict-averse search, in [0, 1].
-    alpha_initial, beta_initial: weights a row starts with, in [0, 1].
-    learning_rate, momentum, weight_decay: SGD of the weights.
-    attention_scale, attention_temperature: see `attention_coefficients`.
-    hyper_gradient: "inner-product" as published, or "cosine": a step is then free of size and dimension, and at
-        most learning_rate / (1 - momentum) once the momentum has built up.
-    parts: which groups are aggregated; the others only take their own update (ablation).
-    weights: "learned", or "fixed" at their initial values (ablation).
+    With the gradient `cosine` a step of alpha or beta is at most learning_rate / (1 - momentum) once the momentum has
+    built up.
     """
 
-    mode: Mode = "reference"
-    c: float = 0.4
-    alpha_initial: float = 0.1
-    beta_initial: float = 0.1
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    attention_scale: Scale = "inv-sqrt-d"
-    attention_temperature: float = 1.0
-    hyper_gradient: HyperGradient = "inner-product"
-    parts: Parts = "both"
-    weights: Weights = "learned"
-
-    def __post_init__(self) -> None:
-        """Reject values outside their range, naming the setting."""
-        choices = {
-            "mode": Mode, "attention_scale": Scale, "hyper_gradient": HyperGradient, "parts": Parts, "weights": Weights,
-        }  # fmt: skip
-        for name, kind in choices.items():
-            if getattr(self, name) not in get_args(kind):
-                allowed = ", ".join(get_args(kind))
-                raise ValueError(f"fedhca2: {name} must be one of {allowed}; got {getattr(self, name)!r}")
-        for name in ("c", "alpha_initial", "beta_initial"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"fedhca2: {name} must be in [0, 1], got {getattr(self, name)!r}")
-        for name in ("learning_rate", "momentum", "weight_decay", "attention_temperature"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"fedhca2: {name} must be a finite number >= 0, got {value!r}")
-
-    @property
-    def sgd(self) -> SgdSettings:
-        """Constants of the weights' SGD; "stable" projects the weights, the other modes clamp them."""
-        bounds: Literal["clamp", "project"] = "project" if self.mode == "stable" else "clamp"
-        return SgdSettings(self.learning_rate, self.momentum, self.weight_decay, bounds)
+    mode: Mode = parameter(
+        "reference", "`reference`: as the authors' code; `paper`: as the equations; `stable`: sound numerics", "ours"
+    )
+    c: float = parameter(0.4, "radius of the conflict-averse search around the mean update", _CODE, ge=0, le=1)
+    alpha_initial: float = parameter(0.1, "share of the common encoder update at the start", _CODE, ge=0, le=1)
+    beta_initial: float = parameter(0.1, "share of the attended decoder updates at the start", _CODE, ge=0, le=1)
+    learning_rate: float = parameter(0.01, "SGD learning rate of alpha and beta", _CODE, ge=0, le=1e3)
+    momentum: float = parameter(0.9, "SGD momentum of alpha and beta", _CODE, ge=0, lt=1)
+    weight_decay: float = parameter(1e-4, "SGD weight decay of alpha and beta", _CODE, ge=0, le=1)
+    attention_scale: Scale = parameter(
+        "inv-sqrt-d",
+        "inner products in the attention: over sqrt(size), as `cosine` (wants a temperature of about 4), or `raw`",
+        "paper, Eq. 12",
+    )
+    attention_temperature: float = parameter(
+        1.0, "factor on the logits of the attention; 1 changes nothing", "ours (the paper has none)", ge=0, le=1e6
+    )
+    hyper_gradient: HyperGradient = parameter(
+        "inner-product",
+        "gradient of alpha and beta: `inner-product`, or `cosine` (free of size and dimension)",
+        "paper, Eq. 16-17",
+    )
+    parts: Parts = parameter("both", "ablation: aggregate `both`, only the `encoder`, or only the `decoder`", "paper")
+    weights: Weights = parameter("learned", "ablation: `learned` weights, or `fixed` at their start", "ours")
 
     @property
     def solver(self) -> Method:

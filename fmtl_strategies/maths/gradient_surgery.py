@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fmtl_strategies.maths.gram import cosine_matrix
-from fmtl_strategies.maths.rows import Float64Array
+from fmtl_strategies.maths.rows import Float64Array, check_gram
 
 # An update whose squared norm is below this share of the largest counts as zero: its coefficient would leave float32.
 NEGLIGIBLE_SQUARE = 1e-60
@@ -97,11 +97,7 @@ def conflict_share(gram_nn: Float64Array) -> float:
 
 
 def _check(gram_nn: Float64Array, orders: Sequence[Sequence[int]]) -> None:
-    if gram_nn.ndim != 2 or gram_nn.shape[0] != gram_nn.shape[1] or gram_nn.shape[0] == 0:
-        raise ValueError(f"the Gram matrix must be square with at least one row, got shape {gram_nn.shape}")
-    if not np.isfinite(gram_nn).all():
-        raise ValueError("the Gram matrix holds NaN or infinite values; check the updates before projecting")
-    count = len(gram_nn)
+    count = len(check_gram(gram_nn))
     if len(orders) != count or any(
         sorted(order) != [j for j in range(count) if j != i] for i, order in enumerate(orders)
     ):

@@ -16,12 +16,7 @@ def hard_groups(cosines_nn: Float64Array, count: int) -> list[int]:
 
     Returns:
         Group of each client, numbered from 0 in the order of their first clients.
-
-    Raises:
-        ValueError: `count` is below 1.
     """
-    if count < 1:
-        raise ValueError(f"count is {count}, expected at least 1 group")
     clients = len(cosines_nn)
     members: dict[int, list[int]] = {i: [i] for i in range(clients)}
     if clients > count:
@@ -47,12 +42,7 @@ def soft_scores(cosines_nn: Float64Array, threshold: float) -> Float64Array:
 
     Returns:
         (N, N) float64; rows sum to 1.
-
-    Raises:
-        ValueError: the threshold is -1 or below: a row could have no share at all.
     """
-    if threshold <= -1:
-        raise ValueError(f"threshold is {threshold}, expected a value above -1; below, a row of shares sums to zero")
     own_nn = np.array(cosines_nn)
     np.fill_diagonal(own_nn, 1.0)
     shares_nn = np.maximum(own_nn + threshold, 0.0)

@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
 from fmtl_strategies.maths.rows import Float64Array
-
-Bounds = Literal["clamp", "project"]
-
-
-@dataclass(frozen=True)
-class SgdSettings:
-    """Constants of the weights' SGD; defaults are those of the authors' code.
-
-    bounds: "clamp" keeps the raw value free, uses it clipped to [0, 1], and has gradient 0 at and outside the
-    bounds (as torch.clamp); "project" always takes the gradient and clips the stored value after each step.
-    """
-
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    bounds: Bounds = "clamp"
-
-    def __post_init__(self) -> None:
-        """Reject constants that SGD cannot use."""
-        for name in ("learning_rate", "momentum", "weight_decay"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
-        if self.bounds not in ("clamp", "project"):
-            raise ValueError(f"bounds must be 'clamp' or 'project', got {self.bounds!r}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +39,9 @@ class HyperWeights:
         return HyperWeights(values, dict(self.momenta))
 
 
-def step_weights(weights: HyperWeights, products: Mapping[str, Float64Array], settings: SgdSettings) -> HyperWeights:
+def step_weights(
+    weights: HyperWeights, products: Mapping[str, Float64Array], settings: FedHCA2Parameters
+) -> HyperWeights:
     """One SGD step for the rows in `products`; all other rows keep value and momentum.
 
     The gradient of a weight is minus the inner product of the aggregate its row received and its row's next
@@ -75,7 +51,8 @@ def step_weights(weights: HyperWeights, products: Mapping[str, Float64Array], se
     Args:
         weights: current weights; every key of `products` must be present.
         products: (S,) inner products by row key.
-        settings: SGD constants and the rule at the bounds.
+        settings: SGD constants and mode. "stable" always takes the gradient and clips the stored value after each step;
+            the others keep the raw value free and have gradient 0 at and outside [0, 1], as torch.clamp.
 
     Returns:
         New weights; the argument is unchanged.
@@ -89,11 +66,11 @@ def step_weights(weights: HyperWeights, products: Mapping[str, Float64Array], se
         if product.shape != value.shape or not np.isfinite(product).all():
             raise ValueError(f"inner products of row {key!r} must be {value.size} finite numbers, got {product}")
         gradient = -product
-        if settings.bounds == "clamp":
+        if settings.mode != "stable":
             gradient = np.where((value > 0) & (value < 1), gradient, 0.0)
         decayed = gradient + settings.weight_decay * value
         momentum = settings.momentum * momenta[key] + decayed if key in momenta else decayed
         moved = value - settings.learning_rate * momentum
-        values[key] = np.clip(moved, 0.0, 1.0) if settings.bounds == "project" else moved
+        values[key] = np.clip(moved, 0.0, 1.0) if settings.mode == "stable" else moved
         momenta[key] = momentum
     return HyperWeights(values, momenta)

@@ -35,14 +35,9 @@ def learned_relations(gram_nn: Float64Array, shrinkage: float) -> Float64Array:
     Returns:
         (N, N) float64, symmetric, rows sum to zero. The mean form where no model deviates.
 
-    Raises:
-        ValueError: a shrinkage outside (0, 1].
-
     Source: Zhang and Yeung 2010 and MOCHA (arXiv 1705.10467; code gingsmith/fmtl, run_mocha.m) have S over the models
     themselves and trace 1.
     """
-    if not 0 < shrinkage <= 1:
-        raise ValueError(f"the shrinkage must be in (0, 1], got {shrinkage:g}")
     count = len(gram_nn)
     projection_nn = mean_relations(count)
     largest = float(np.abs(gram_nn).max())

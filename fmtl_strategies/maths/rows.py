@@ -24,15 +24,7 @@ class NonFiniteRowError(ValueError):
 
 
 def check_rows(rows_nd: Float32Array, name: str) -> None:
-    """Raise unless `rows_nd` is a float32 (N, D) matrix, N >= 1, whose rows are contiguous in memory.
-
-    Args:
-        rows_nd: the matrix to check.
-        name: what to call it in the error.
-
-    Raises:
-        ValueError: wrong dtype, number of dimensions or memory order.
-    """
+    """Raise ValueError unless `rows_nd` is a float32 (N, D) matrix, N >= 1, whose rows are contiguous in memory."""
     if rows_nd.dtype != np.float32 or rows_nd.ndim != 2 or rows_nd.shape[0] == 0:
         raise ValueError(f"{name} must be a float32 (N, D) matrix with N >= 1, got {rows_nd.dtype} {rows_nd.shape}")
     if rows_nd.shape[1] > 1 and rows_nd.strides[1] != rows_nd.itemsize:
@@ -65,6 +57,13 @@ def check_coefficients(coefficients: Float64Array, shape: tuple[int, ...], name:
     if not np.isfinite(checked).all():
         raise ValueError(f"{name} hold NaN or infinite values")
     return checked
+
+
+def check_gram(gram_nn: Float64Array) -> Float64Array:
+    """Return a Gram matrix as float64; raise ValueError unless it is square, not empty and finite."""
+    if gram_nn.ndim != 2 or not len(gram_nn):
+        raise ValueError(f"the Gram matrix must be square with at least one row, got shape {gram_nn.shape}")
+    return check_coefficients(gram_nn, (len(gram_nn), len(gram_nn)), "the Gram matrix: products")
 
 
 def as_tensor(array: Float32Array) -> torch.Tensor:

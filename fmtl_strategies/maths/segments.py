@@ -17,13 +17,6 @@ class Segments:
     names: tuple[str, ...]
     sizes: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        """Reject lists of different lengths, repeated names and negative sizes."""
-        if len(self.names) != len(self.sizes) or len(set(self.names)) != len(self.names) or not self.names:
-            raise ValueError("segments need one size per array name, at least one array, and no name twice")
-        if min(self.sizes) < 0:
-            raise ValueError(f"array sizes must be >= 0, got {min(self.sizes)}")
-
     @classmethod
     def of(cls, arrays: Iterable[tuple[str, int]]) -> Segments:
         """Segments from (name, size) pairs in the order of the flat vector."""

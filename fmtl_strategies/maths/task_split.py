@@ -32,16 +32,11 @@ def split_tasks(tasks: Sequence[str], affinities: Affinities, count: int) -> Gro
     Args:
         tasks: names, each once; their order does not matter.
         affinities: Z_{i->j} by (i, j).
-        count: number of groups.
+        count: number of groups, at least 1.
 
     Returns:
         Groups in the order of their first tasks; each sorted.
-
-    Raises:
-        ValueError: `count` is below 1.
     """
-    if count < 1:
-        raise ValueError(f"count is {count}, expected at least 1 group")
     names = sorted(tasks)
     wanted = min(count, len(names))
     if len(names) > MOST_EXHAUSTIVE:

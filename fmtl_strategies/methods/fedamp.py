@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
+from fmtl_strategies.building_blocks.stable_pull import require_stable_pull
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
 from fmtl_strategies.maths.combine import mix_rows
@@ -104,10 +104,8 @@ class FedAMP(PersonalizedStrategy[FedAMPParameters]):
 
     def __init__(self, settings: RunConfig, parameters: FedAMPParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        chosen = self.parameters
-        strength = chosen.strength / chosen.alpha
-        setting = PullSetting("fedamp.strength", chosen.strength, strength, "fedamp.pull-form", chosen.pull_form)
-        require_stable_pull(setting, settings.local.named_rates[:1])
+        chosen, encoder = self.parameters, settings.local.named_rates[:1]
+        require_stable_pull("fedamp.strength", chosen.strength, chosen.pull_form, encoder, factor=1 / chosen.alpha)
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the pull of the encoder to its anchor: strength lambda / alpha."""

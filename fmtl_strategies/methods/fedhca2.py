@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fmtl_strategies.maths.attention import Scale
 from fmtl_strategies.maths.fedhca2 import (
     DecoderReport,
     DecoderState,
@@ -15,48 +14,12 @@ from fmtl_strategies.maths.fedhca2 import (
     decoder_round,
     encoder_round,
 )
-from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings, HyperGradient, Mode, Parts, Weights
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
 from fmtl_strategies.maths.hyper_weights import HyperWeights
 from fmtl_strategies.maths.segments import Segments
-from fmtl_strategies.parameters import StrategyParameters, parameter
 from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound
 from fmtl_strategies.settings import RunConfig
-
-_CODE = "the authors' code"
-
-
-class FedHCA2Parameters(StrategyParameters):
-    """Hyper-parameters of FedHCA2."""
-
-    mode: Mode = parameter(
-        "reference", "`reference`: as the authors' code; `paper`: as the equations; `stable`: sound numerics", "ours"
-    )
-    c: float = parameter(0.4, "radius of the conflict-averse search around the mean update", _CODE, ge=0, le=1)
-    alpha_initial: float = parameter(0.1, "share of the common encoder update at the start", _CODE, ge=0, le=1)
-    beta_initial: float = parameter(0.1, "share of the attended decoder updates at the start", _CODE, ge=0, le=1)
-    learning_rate: float = parameter(0.01, "SGD learning rate of alpha and beta", _CODE, ge=0, le=1e3)
-    momentum: float = parameter(0.9, "SGD momentum of alpha and beta", _CODE, ge=0, lt=1)
-    weight_decay: float = parameter(1e-4, "SGD weight decay of alpha and beta", _CODE, ge=0, le=1)
-    attention_scale: Scale = parameter(
-        "inv-sqrt-d",
-        "inner products in the attention: over sqrt(size), as `cosine` (wants a temperature of about 4), or `raw`",
-        "paper, Eq. 12",
-    )
-    attention_temperature: float = parameter(
-        1.0, "factor on the logits of the attention; 1 changes nothing", "ours (the paper has none)", ge=0, le=1e6
-    )
-    hyper_gradient: HyperGradient = parameter(
-        "inner-product",
-        "gradient of alpha and beta: `inner-product`, or `cosine` (free of size and dimension)",
-        "paper, Eq. 16-17",
-    )
-    parts: Parts = parameter("both", "ablation: aggregate `both`, only the `encoder`, or only the `decoder`", "paper")
-    weights: Weights = parameter("learned", "ablation: `learned` weights, or `fixed` at their start", "ours")
-
-    def settings(self) -> FedHCA2Settings:
-        """Return the constants as the aggregation maths takes them."""
-        return FedHCA2Settings(**self.model_dump())
 
 
 class FedHCA2(PersonalizedStrategy[FedHCA2Parameters]):
@@ -81,7 +44,6 @@ class FedHCA2(PersonalizedStrategy[FedHCA2Parameters]):
 
     def __init__(self, settings: RunConfig, parameters: FedHCA2Parameters | None = None) -> None:
         super().__init__(settings, parameters)
-        self.constants = self.parameters.settings()
         self.encoders: dict[str, EncoderState] = {}
         self.decoders: dict[str, DecoderState] = {}
 
@@ -93,7 +55,7 @@ class FedHCA2(PersonalizedStrategy[FedHCA2Parameters]):
         segments = Segments.of((spec.name, spec.size) for spec in pool.layout.arrays)
         state = self.decoders.get(pool.signature, DecoderState())
         self.decoders[pool.signature], report = decoder_round(
-            pool.parameters_nd, pool.updates_nd, state, self.constants, row_keys=keys, segments=segments
+            pool.parameters_nd, pool.updates_nd, state, self.parameters, row_keys=keys, segments=segments
         )
         return {} if report is None else pool.labelled(_decoder_diagnostics(keys, segments, report))
 
@@ -105,7 +67,7 @@ class FedHCA2(PersonalizedStrategy[FedHCA2Parameters]):
             pool.parameters_nd,
             pool.updates_nd,
             state,
-            self.constants,
+            self.parameters,
             row_keys=clients,
             same_group=same,
             gram_nn=pool.gram_nn,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
+from fmtl_strategies.building_blocks.stable_pull import require_stable_pull
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
 from fmtl_strategies.maths.combine import mix_rows
@@ -80,10 +80,9 @@ class FedMTL(PersonalizedStrategy[FedMTLParameters]):
 
     def __init__(self, settings: RunConfig, parameters: FedMTLParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        chosen = self.parameters
+        chosen, encoder = self.parameters, settings.local.named_rates[:1]
         # Omega_ii stays below 1 with relations = "mean"; learned ones are not known yet, the client checks them.
-        setting = PullSetting("fedmtl.strength", chosen.strength, chosen.strength, "fedmtl.pull-form", chosen.pull_form)
-        require_stable_pull(setting, settings.local.named_rates[:1])
+        require_stable_pull("fedmtl.strength", chosen.strength, chosen.pull_form, encoder)
         # Omega_ii by client, of the last round in which it answered.
         self.self_relations: dict[str, float] = {}
 

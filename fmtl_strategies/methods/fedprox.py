@@ -1,7 +1,7 @@
 """FedProx: FedAvg whose clients are drawn to what they received (Li et al., MLSys 2020; methods.md 1.3)."""
 
 from fmtl_strategies.building_blocks.averaging import MeanParameters
-from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
+from fmtl_strategies.building_blocks.stable_pull import require_stable_pull
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
 from fmtl_strategies.methods.fedavg import FedAvg
@@ -47,9 +47,7 @@ class FedProx(FedAvg[FedProxParameters]):
 
     def __init__(self, settings: RunConfig, parameters: FedProxParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        chosen = self.parameters
-        setting = PullSetting("fedprox.mu", chosen.mu, chosen.mu, "fedprox.form", chosen.form)
-        require_stable_pull(setting, settings.local.named_rates)
+        require_stable_pull("fedprox.mu", self.parameters.mu, self.parameters.form, settings.local.named_rates)
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the proximal term over the groups the client exchanges; none for mu = 0."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmtl_strategies.building_blocks.averaging import Weighting, mixing_matrix
-from fmtl_strategies.building_blocks.stable_pull import PullSetting, require_stable_pull
+from fmtl_strategies.building_blocks.stable_pull import require_stable_pull
 from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.profile import ClientProfile
@@ -97,20 +97,18 @@ class MFed(PersonalizedStrategy[MFedParameters]):
 
     def __init__(self, settings: RunConfig, parameters: MFedParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        self.chosen = self.parameters
         self.common_encoders: dict[str, FloatArray] = {}
         self.aggregated_tasks: dict[str, list[str]] = {}
-        lambda_max, form = self.chosen.lambda_max, self.chosen.form
-        setting = PullSetting("m-fed.lambda-max", lambda_max, 2 * lambda_max, "m-fed.form", form)
-        require_stable_pull(setting, settings.local.named_rates[:1])
+        lambda_max, encoder = self.parameters.lambda_max, settings.local.named_rates[:1]
+        require_stable_pull("m-fed.lambda-max", lambda_max, self.parameters.form, encoder, factor=2.0)
 
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """Return the local rounds, and the pull to the common encoder where there is one."""
-        passes = self.chosen.local_rounds
+        passes = self.parameters.local_rounds
         if self._goal(profile) is None:
             return LocalRule(passes=passes)
         strength = 2 * self.regularisation(server_round)
-        return LocalRule(passes=passes, pull=Pull(strength=strength, groups=("encoder",), form=self.chosen.form))
+        return LocalRule(passes=passes, pull=Pull(strength=strength, groups=("encoder",), form=self.parameters.form))
 
     def anchors(self, profile: ClientProfile, server_round: int) -> Mapping[str, FloatArray]:
         """Return the common encoder of the client's architecture, if there is one yet."""
@@ -120,12 +118,12 @@ class MFed(PersonalizedStrategy[MFedParameters]):
     def regularisation(self, server_round: int) -> float:
         """Return lambda of a round."""
         progress = min(server_round / self.settings.local.total_rounds, 1.0)
-        chosen = self.chosen
+        chosen = self.parameters
         return regularisation(progress, chosen.lambda_max, chosen.kappa, chosen.schedule)
 
     def _goal(self, profile: ClientProfile) -> FloatArray | None:
         """Return g for a client that is to train; nothing is drawn to it in the final evaluation."""
-        if self.chosen.lambda_max == 0 or self.record.final:
+        if self.parameters.lambda_max == 0 or self.record.final:
             return None
         return self.common_encoders.get(profile.groups["encoder"].signature)
 
@@ -133,7 +131,7 @@ class MFed(PersonalizedStrategy[MFedParameters]):
         """Return what clients with the same F_k have in common: `<data set>:<tasks>:<hash of the layouts>`."""
         layouts = sorted((group, g.signature) for group, g in profile.groups.items() if kind_of(group) != "buffers")
         digest = hashlib.sha256(repr(layouts).encode()).hexdigest()[:12]
-        dataset = profile.dataset if self.chosen.same_dataset else ""
+        dataset = profile.dataset if self.parameters.same_dataset else ""
         return f"{dataset}:{'+'.join(sorted(profile.task_names))}:{digest}"
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
@@ -175,7 +173,7 @@ class MFed(PersonalizedStrategy[MFedParameters]):
         for i, key in enumerate(pool.rows):
             groups.setdefault(self._place(pool, key), []).append(i)
         np.add(pool.parameters_nd, pool.updates_nd, out=pool.parameters_nd)
-        mix_rows(pool.parameters_nd, mixing_matrix(pool, list(groups.values()), self.chosen.weighting))
+        mix_rows(pool.parameters_nd, mixing_matrix(pool, list(groups.values()), self.parameters.weighting))
         for key in pool.away:
             if self._place(pool, key) in groups:
                 pool.follow[key] = groups[self._place(pool, key)][0]
@@ -198,6 +196,6 @@ class MFed(PersonalizedStrategy[MFedParameters]):
             task, _ = self._place(pool, key)
             examples[task] = examples.get(task, 0) + pool.profiles[key.client].train_examples
         tasks = sorted(encoders)
-        weights = [1.0 if self.chosen.task_weighting == "uniform" else float(examples[task]) for task in tasks]
+        weights = [1.0 if self.parameters.task_weighting == "uniform" else float(examples[task]) for task in tasks]
         self.common_encoders[pool.signature] = weighted_mean([encoders[task] for task in tasks], weights)
         self.aggregated_tasks[pool.signature] = tasks

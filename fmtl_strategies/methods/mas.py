@@ -126,15 +126,14 @@ class MAS(PersonalizedStrategy[MASParameters]):
 
     def __init__(self, settings: RunConfig, parameters: MASParameters | None = None) -> None:
         super().__init__(settings, parameters)
-        self.constants = self.parameters
-        self.measured = Measured(groups=[] if self.constants.rule == "identical-task-sets" else None)
+        self.measured = Measured(groups=[] if self.parameters.rule == "identical-task-sets" else None)
 
     @property
     def merge_rounds(self) -> int:
         """Rounds of the merge phase; none under `identical-task-sets`."""
-        if self.constants.rule == "identical-task-sets":
+        if self.parameters.rule == "identical-task-sets":
             return 0
-        return self.constants.merge_rounds or max(1, 7 * self.settings.local.total_rounds // 10)
+        return self.parameters.merge_rounds or max(1, 7 * self.settings.local.total_rounds // 10)
 
     def summary(self) -> None:
         """Log the strategy, and say where the run is too short for a split."""
@@ -151,7 +150,7 @@ class MAS(PersonalizedStrategy[MASParameters]):
     def local_rule(self, profile: ClientProfile, server_round: int) -> LocalRule:
         """In the merge phase, clients with several tasks measure affinities."""
         measures = server_round <= self.merge_rounds and len(profile.task_names) > 1
-        return LocalRule(look_ahead_every=self.constants.look_ahead_every if measures else 0)
+        return LocalRule(look_ahead_every=self.parameters.look_ahead_every if measures else 0)
 
     def observe(self, report: Report) -> None:
         """Add up the affinities of the merge phase."""
@@ -175,14 +174,14 @@ class MAS(PersonalizedStrategy[MASParameters]):
         groups: dict[_Label, list[int]] = {}
         for number, key in enumerate(pool.rows):
             groups.setdefault(labels[key], []).append(number)
-        average_rows(pool, list(groups.values()), self.constants.weighting)
+        average_rows(pool, list(groups.values()), self.parameters.weighting)
         pool.follow.clear()
         pool.follow.update({key: groups[labels[key]][0] for key in pool.away if labels[key] in groups})
         return found
 
     def _label(self, profile: ClientProfile, group: str) -> _Label:
         """Return what all rows that are averaged with this one have in common."""
-        within_dataset = self.constants.same_dataset or kind_of(group) == "heads"
+        within_dataset = self.parameters.same_dataset or kind_of(group) == "heads"
         return _Label(group, profile.dataset if within_dataset else "", self._circle(profile))
 
     def _circle(self, profile: ClientProfile) -> str:
@@ -205,7 +204,7 @@ class MAS(PersonalizedStrategy[MASParameters]):
             )
             return {"split-fallback": 1.0}
         tasks = sorted({task for profile in self.roster.profiles.values() for task in profile.task_names})
-        self.measured.groups = split_tasks(tasks, affinities, self.constants.splits)
+        self.measured.groups = split_tasks(tasks, affinities, self.parameters.splits)
         log(logging.INFO, "mas: tasks are split into %s", " | ".join(map(", ".join, self.measured.groups)))
         found = {f"affinity/{i}/{j}": value for (i, j), value in affinities.items()}
         for number, group in enumerate(self.measured.groups):

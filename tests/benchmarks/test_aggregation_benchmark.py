@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fmtl_strategies.maths.fedhca2 import EncoderState, encoder_round
-from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_restated_procedure_gives_the_result_of_the_reference_mode(benchmark: Mo
     tensors = [[list(torch.split(torch.from_numpy(row), 250)) for row in matrix] for matrix in (before, updates)]
     expected = np.stack([torch.cat(client).numpy() for client in benchmark.published_step(*tensors)])
     parameters = before.copy()
-    encoder_round(parameters, updates, EncoderState(), FedHCA2Settings(), row_keys=list("abcd"))
+    encoder_round(parameters, updates, EncoderState(), FedHCA2Parameters(), row_keys=list("abcd"))
     np.testing.assert_allclose(parameters, expected, rtol=1e-5, atol=1e-5)
 
 

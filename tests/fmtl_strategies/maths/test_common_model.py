@@ -1,7 +1,5 @@
 """One common model from parameters and updates: values, bits, members, wrong input."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 
@@ -44,16 +42,6 @@ def test_parameters_that_agree_keep_their_bits_where_updates_are_zero(count: int
     uniform = np.full(count, 1 / count)
     write_common_model(parameters, np.zeros_like(parameters), CommonModel(range(count), uniform, uniform))
     np.testing.assert_array_equal(parameters, np.tile(row, (count, 1)))
-
-
-def test_no_memory_beside_one_block_is_taken() -> None:
-    parameters, updates = matrices(4, 40 * COMMON_COLUMNS)
-    model = CommonModel([0, 1, 3], np.full(3, 1 / 3), np.ones(3))
-    tracemalloc.start()
-    write_common_model(parameters, updates, model)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 4 * 4 * 4 * COMMON_COLUMNS
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from errors import naming
 from scipy.optimize import minimize
 
 from fmtl_strategies.maths.conflict_averse import aggregate_coefficients, solve_conflict_averse
@@ -74,14 +73,6 @@ def test_gap_bounds_the_loss_of_the_reference_method_on_small_updates() -> None:
     assert reference.gap >= loss - 1e-7
 
 
-def test_exact_weights_do_not_depend_on_the_scale_of_the_updates() -> None:
-    updates = updates_like("plain")
-    expected = solve_conflict_averse(updates @ updates.T, C, method="exact").weights
-    for length in (1e-8, 1e-3, 1e4):
-        found = solve_conflict_averse(length**2 * (updates @ updates.T), C, method="exact").weights
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
 def test_both_methods_agree_where_the_updates_are_of_size_one() -> None:
     updates = updates_like("plain")
     gram = updates @ updates.T
@@ -90,13 +81,6 @@ def test_both_methods_agree_where_the_updates_are_of_size_one() -> None:
     first = aggregate_coefficients(exact, C, rescale=1 + C**2) @ updates
     second = aggregate_coefficients(reference, C, rescale=1 + C**2) @ updates
     np.testing.assert_allclose(first, second, atol=2e-3 * np.abs(first).max())
-
-
-def test_weights_follow_a_permutation_of_the_clients() -> None:
-    updates, order = updates_like("plain"), [3, 0, 5, 1, 4, 2]
-    weights = solve_conflict_averse(updates @ updates.T, C, method="exact").weights
-    shuffled = solve_conflict_averse(updates[order] @ updates[order].T, C, method="exact").weights
-    np.testing.assert_allclose(shuffled, weights[order], atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["reference", "exact"])
@@ -129,14 +113,8 @@ def test_aggregate_raises_the_worst_inner_product_above_that_of_the_mean() -> No
 
 
 @pytest.mark.parametrize(
-    ("gram", "c", "message"),
-    [
-        (np.array([[1.0, np.nan], [np.nan, 1.0]]), C, "NaN"),
-        (np.ones((2, 3)), C, "square"),
-        (np.eye(2), -0.1, "c"),
-        (np.eye(2), math.nan, "c"),
-    ],
+    "gram", [np.array([[1.0, np.nan], [np.nan, 1.0]]), np.ones((2, 3)), np.zeros((0, 0)), np.zeros(3)]
 )
-def test_bad_input_is_refused_by_name(gram: Float64Array, c: float, message: str) -> None:
-    with pytest.raises(ValueError, match=naming(message)):
-        solve_conflict_averse(gram, c, method="exact")
+def test_a_matrix_that_is_no_gram_matrix_is_refused(gram: Float64Array) -> None:
+    with pytest.raises(ValueError, match="Gram matrix"):
+        solve_conflict_averse(gram, C, method="exact")

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from fmtl_strategies.maths.deviations import BLOCK_COLUMNS, deviation_gram, squared_distances
-from fmtl_strategies.maths.rows import NonFiniteRowError
 
 
 def restated(parameters: np.ndarray, updates: np.ndarray) -> np.ndarray:
@@ -34,11 +33,3 @@ def test_equal_rows_have_no_deviation() -> None:
     row = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     gram = deviation_gram(np.tile(row, (3, 1)), np.zeros((3, 1000), np.float32))
     np.testing.assert_array_equal(gram, np.zeros((3, 3)))
-
-
-def test_row_that_is_not_finite_is_refused() -> None:
-    parameters = np.zeros((2, 10), np.float32)
-    updates = parameters.copy()
-    updates[1, 3] = np.nan
-    with pytest.raises(NonFiniteRowError):
-        deviation_gram(parameters, updates)

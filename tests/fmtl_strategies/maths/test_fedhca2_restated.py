@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from fmtl_strategies.maths.fedhca2 import DecoderState, EncoderState, decoder_round, encoder_round
-from fmtl_strategies.maths.fedhca2_settings import FedHCA2Settings, Mode
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters, Mode
 from fmtl_strategies.maths.segments import Segments
 
 ROUNDS = 4
@@ -64,10 +64,12 @@ def test_encoders_of_four_rounds_are_those_of_the_equations(mode: Mode) -> None:
             alpha.step(exact @ last)
         last = common_direction(exact, 0.4) / (1.0 if mode == "paper" else 1.16)
         expected += exact + np.clip(alpha.values, 0, 1)[:, None] * last
-        state, report = encoder_round(parameters, updates, state, FedHCA2Settings(mode=mode), row_keys=NAMES)
+        state, report = encoder_round(parameters, updates, state, FedHCA2Parameters(mode=mode), row_keys=NAMES)
         assert report is not None
         np.testing.assert_allclose(report.alpha, np.clip(alpha.values, 0, 1), rtol=0, atol=2e-4)
         np.testing.assert_allclose(parameters, expected, rtol=0, atol=2e-3)
+        lengths = np.clip(alpha.values, 0, 1) * np.linalg.norm(last) / np.linalg.norm(exact, axis=1)
+        np.testing.assert_allclose(report.step_ratio, lengths, rtol=5e-3)
     assert alpha.values.max() > 0.15
 
 
@@ -93,7 +95,7 @@ def test_decoders_of_four_rounds_are_those_of_the_equations(mode: Mode) -> None:
                 last[k, start:stop] = sum(s / sum(scores) * other for s, other in zip(scores, part, strict=True))
         expected += exact + np.clip(beta.values, 0, 1)[:, LAYER] * last
         state, report = decoder_round(
-            parameters, updates, state, FedHCA2Settings(mode=mode), row_keys=NAMES, segments=SEGMENTS
+            parameters, updates, state, FedHCA2Parameters(mode=mode), row_keys=NAMES, segments=SEGMENTS
         )
         assert report is not None
         np.testing.assert_allclose(report.beta, np.clip(beta.values, 0, 1), rtol=1e-5)

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from errors import naming
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,19 +54,10 @@ def test_no_more_clients_than_groups_leaves_everybody_alone(groups: int) -> None
     assert hard_groups(np.ones((3, 3)), groups) == [0, 1, 2]
 
 
-def test_one_group_holds_everybody() -> None:
-    assert hard_groups(cosines_of(5, 0), 1) == [0] * 5
-
-
 def test_a_client_without_a_direction_does_not_spoil_the_others() -> None:
     rows = np.array([[1.0, 0], [0, 0], [1, 0.1], [-1, 0]])
     found = hard_groups(cosine_matrix(rows @ rows.T), 3)
     assert found == [0, 1, 0, 2]
-
-
-def test_no_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match=naming("1")):
-        hard_groups(np.eye(2), 0)
 
 
 @given(count=st.integers(1, 7), threshold=st.floats(-0.99, 2), seed=st.integers(0, 1000))
@@ -84,14 +74,3 @@ def test_threshold_decides_between_everybody_for_itself_and_the_mean_of_all() ->
     cosines = cosines_of(4, 1)
     np.testing.assert_array_equal(soft_scores(cosines, -0.99), np.eye(4))
     np.testing.assert_allclose(soft_scores(cosines, 1e6), np.full((4, 4), 0.25), atol=1e-5)
-
-
-def test_a_client_without_a_direction_keeps_its_own() -> None:
-    rows = np.array([[1.0, 0], [0, 0], [-1, 0]])
-    np.testing.assert_array_equal(soft_scores(cosine_matrix(rows @ rows.T), 0.0), np.eye(3))
-
-
-@pytest.mark.parametrize("threshold", [-1.0, -3.0])
-def test_thresholds_under_which_a_row_could_sum_to_zero_are_refused(threshold: float) -> None:
-    with pytest.raises(ValueError, match="above -1"):
-        soft_scores(np.eye(2), threshold)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fmtl_strategies.maths.hyper_weights import HyperWeights, SgdSettings, step_weights
+from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
+from fmtl_strategies.maths.hyper_weights import HyperWeights, step_weights
 
 
 def test_clamped_steps_equal_torch_sgd_through_a_clamp() -> None:
@@ -16,13 +17,13 @@ def test_clamped_steps_equal_torch_sgd_through_a_clamp() -> None:
         optimiser.zero_grad()
         (-(torch.clamp(parameter, 0, 1) * torch.from_numpy(product)).sum()).backward()
         optimiser.step()
-        weights = step_weights(weights, {"a": product}, SgdSettings())
+        weights = step_weights(weights, {"a": product}, FedHCA2Parameters())
         np.testing.assert_allclose(weights.values["a"], parameter.detach().numpy(), rtol=1e-12)
     assert (weights.values["a"] > 1).any()
 
 
 def test_projected_weights_leave_the_bound_when_the_gradient_turns() -> None:
-    settings = SgdSettings(bounds="project")
+    settings = FedHCA2Parameters(mode="stable")
     weights = HyperWeights().with_rows(["a"], 1.0, 1)
     weights = step_weights(weights, {"a": np.array([5.0])}, settings)
     assert weights.values["a"][0] == 1.0
@@ -33,15 +34,15 @@ def test_projected_weights_leave_the_bound_when_the_gradient_turns() -> None:
 
 def test_clamped_weights_at_the_bound_get_no_gradient() -> None:
     weights = HyperWeights().with_rows(["a"], 1.0, 1)
-    stepped = step_weights(weights, {"a": np.array([-5.0])}, SgdSettings(weight_decay=0.0))
+    stepped = step_weights(weights, {"a": np.array([-5.0])}, FedHCA2Parameters(weight_decay=0.0))
     assert stepped.values["a"][0] == 1.0
 
 
 def test_rows_without_product_keep_value_and_momentum() -> None:
     weights = step_weights(
-        HyperWeights().with_rows(["a", "b"], 0.1, 1), {"a": np.ones(1), "b": np.ones(1)}, SgdSettings()
+        HyperWeights().with_rows(["a", "b"], 0.1, 1), {"a": np.ones(1), "b": np.ones(1)}, FedHCA2Parameters()
     )
-    later = step_weights(weights, {"a": np.ones(1)}, SgdSettings())
+    later = step_weights(weights, {"a": np.ones(1)}, FedHCA2Parameters())
     assert later.values["b"] == weights.values["b"]
     assert later.momenta["b"] == weights.momenta["b"]
     assert later.values["a"] > weights.values["a"]
@@ -49,4 +50,4 @@ def test_rows_without_product_keep_value_and_momentum() -> None:
 
 def test_product_that_is_not_finite_raises_with_the_row() -> None:
     with pytest.raises(ValueError, match="'a'"):
-        step_weights(HyperWeights().with_rows(["a"], 0.1, 1), {"a": np.array([np.nan])}, SgdSettings())
+        step_weights(HyperWeights().with_rows(["a"], 0.1, 1), {"a": np.array([np.nan])}, FedHCA2Parameters())

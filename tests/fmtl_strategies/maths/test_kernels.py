@@ -81,15 +81,6 @@ def test_add_combination_equals_float64_product(size: int) -> None:
     np.testing.assert_allclose(parameters, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_add_combination_on_columns_leaves_the_others_untouched() -> None:
-    parameters, updates = random_rows(2, 1_000), random_rows(2, 1_000, seed=1)
-    before = parameters.copy()
-    add_combination(parameters, updates, np.eye(2), columns=slice(100, 300))
-    np.testing.assert_allclose(parameters[:, 100:300], (before + updates)[:, 100:300], rtol=1e-6)
-    assert (parameters[:, :100] == before[:, :100]).all()
-    assert (parameters[:, 300:] == before[:, 300:]).all()
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("grouped", [False, True])
 def test_apply_aggregate_writes_aggregate_and_adds_local_part_and_step(size: int, grouped: bool) -> None:
@@ -125,8 +116,3 @@ def test_bad_coefficients_change_nothing() -> None:
     with pytest.raises(ValueError, match="agree"):
         add_combination(parameters, updates[:, :5], np.eye(2))
     assert (parameters == before).all()
-
-
-def test_group_means_join_equal_labels_wherever_they_stand() -> None:
-    expected = [[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]]
-    assert group_mean_coefficients(["x", "y", "x"]).tolist() == expected

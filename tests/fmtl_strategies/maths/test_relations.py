@@ -55,16 +55,6 @@ def test_learned_relations_are_mochas_over_deviations(count: int) -> None:
     np.testing.assert_allclose(learned_relations(gram, shrinkage), np.linalg.pinv(sigma, rcond=1e-5), atol=1e-5)
 
 
-def test_learned_relations_minimise_the_regulariser_at_fixed_trace() -> None:
-    rows = models(5)
-    gram = gram_of(rows)
-    best = float(np.trace(learned_relations(gram, 1e-3) @ gram))
-    for seed in range(20):
-        other = gram_of(models(5, seed=seed + 1))
-        sigma = other * 4 / np.trace(other)
-        assert best < float(np.trace(np.linalg.pinv(sigma) @ gram)) * 1.001
-
-
 @settings(max_examples=50)
 @given(st.integers(2, 7), st.integers(1, 9), st.floats(1e-3, 1), st.floats(-150, 120))
 def test_learned_relations_are_bounded_and_leave_the_mean_free(
@@ -79,12 +69,6 @@ def test_learned_relations_are_bounded_and_leave_the_mean_free(
     weights = anchor_weights(relations)
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-7 / shrinkage)
     np.testing.assert_array_equal(np.diag(weights), 0)
-
-
-def test_learned_relations_follow_the_order_of_the_clients() -> None:
-    gram, order = gram_of(models(5)), [3, 0, 4, 1, 2]
-    straight = learned_relations(gram, 0.1)
-    np.testing.assert_allclose(learned_relations(gram[np.ix_(order, order)], 0.1), straight[np.ix_(order, order)])
 
 
 @pytest.mark.parametrize(
@@ -107,9 +91,3 @@ def test_a_single_client_has_no_relation_and_is_its_own_anchor() -> None:
     for relations in (mean_relations(1), learned_relations(np.zeros((1, 1)), 0.1)):
         np.testing.assert_array_equal(relations, [[0.0]])
         np.testing.assert_array_equal(anchor_weights(relations), [[1.0]])
-
-
-@pytest.mark.parametrize("shrinkage", [0.0, 1.5, float("nan")])
-def test_a_shrinkage_out_of_range_is_refused(shrinkage: float) -> None:
-    with pytest.raises(ValueError, match="shrinkage"):
-        learned_relations(np.eye(2), shrinkage)

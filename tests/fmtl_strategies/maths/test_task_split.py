@@ -2,7 +2,6 @@ import itertools
 
 import numpy as np
 import pytest
-from errors import naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,11 +98,6 @@ def test_beyond_nine_tasks_no_single_move_is_better(groups: int, seed: int) -> N
         moved = {**labels, task: number}
         if len(set(moved.values())) == groups:
             assert restated_score(moved, affinities) <= score + 1e-12
-
-
-def test_no_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match=naming("1")):
-        split_tasks("ab", {}, 0)
 
 
 def test_a_client_belongs_where_most_of_its_tasks_are() -> None:

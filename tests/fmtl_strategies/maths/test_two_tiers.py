@@ -31,12 +31,6 @@ def test_curvature_zero_is_the_limit_of_small_curvatures_and_constant_is_constan
     assert [regularisation(t / 4, 0.4, 5.0, "constant") for t in range(5)] == [0.4] * 5
 
 
-@pytest.mark.parametrize("progress", [-0.1, 1.1, math.nan])
-def test_progress_outside_training_is_refused(progress: float) -> None:
-    with pytest.raises(ValueError, match="expected 0 to 1"):
-        regularisation(progress, 0.1, 5.0, "exponential")
-
-
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1), st.floats(1e-3, 1e3))
 def test_mean_is_the_weighted_mean_whatever_the_scale_of_the_weights(count: int, seed: int, scale: float) -> None:
     random = np.random.default_rng(seed)
@@ -54,9 +48,7 @@ def test_mean_covers_vectors_longer_than_a_block_and_read_only_ones() -> None:
     np.testing.assert_array_equal(weighted_mean(vectors, [2.0, 1.0]), np.full(600_001, 2.0, np.float32))
 
 
-@pytest.mark.parametrize(
-    ("sizes", "weights"), [([], []), ([3, 3], [1.0]), ([3, 4], [1.0, 1.0]), ([3, 3], [0.0, 0.0]), ([3, 3], [2.0, -1.0])]
-)
-def test_vectors_or_weights_that_have_no_mean_are_refused(sizes: list[int], weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="expected vectors|positive sum"):
-        weighted_mean([np.zeros(size, np.float32) for size in sizes], weights)
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [2.0, -1.0]])
+def test_weights_that_have_no_mean_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        weighted_mean([np.zeros(3, np.float32)] * 2, weights)
