@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from toy_federation import ToyFederation, profile, settings, start_of, update_of
 
-from fmtl_strategies.contract.rule import Personal
-from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.base import PersonalizedStrategy
 
@@ -31,21 +29,6 @@ def test_clients_keep_a_personal_model_drawn_to_what_they_exchange_and_nothing_m
         assert rule.pull is None
         assert sorted(toys.received[key]) == sorted(groups)
         assert not toys.anchors[key]
-
-
-def test_lambda_zero_keeps_a_personal_model_without_a_pull() -> None:
-    toys = ToyFederation(CLIENTS)
-    toys.play(new(**{"lambda": 0.0}), [1])
-    assert {rule.personal for rule in toys.rules.values()} == {Personal(pull=None)}
-
-
-def test_the_default_strength_is_a_tenth() -> None:
-    toys = ToyFederation(CLIENTS)
-    toys.play(new(), [1])
-    personal = toys.rules["a", 1].personal
-    assert personal is not None
-    assert personal.pull is not None
-    assert personal.pull.strength == 0.1
 
 
 def test_the_final_scoring_asks_for_the_personal_model_too() -> None:
@@ -81,11 +64,3 @@ def test_a_client_that_was_away_is_drawn_to_the_common_model_of_the_day_and_a_ne
     mean = expected + (update_of("a", "encoder", 2, size).astype(np.float64) + update_of("b", "encoder", 2, size)) / 2
     for client in "abc":
         np.testing.assert_allclose(later.received[client, 3]["encoder"], mean, rtol=1e-6)
-
-
-@pytest.mark.parametrize("value", [-0.1, float("nan"), 1e10, "much"])
-def test_an_impossible_strength_is_named(value: object) -> None:
-    with pytest.raises(StrategyParameterError, match=r"ditto.lambda = "):
-        make_strategy("ditto", settings(), {"lambda": value})
-    with pytest.raises(StrategyParameterError, match=r"did you mean ditto\.lambda\?"):
-        make_strategy("ditto", settings(), {"lambda-": 0.1})

@@ -3,10 +3,8 @@
 from typing import Any
 
 import numpy as np
-import pytest
 from toy_federation import ToyFederation, profile, settings
 
-from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.base import PersonalizedStrategy
 
@@ -50,9 +48,3 @@ def test_normalised_hyper_gradient_moves_alpha_and_beta_where_the_published_one_
 
     assert max(moved(played(hyper_gradient="inner-product"))) < 1e-3
     assert min(moved(played(hyper_gradient="cosine"))) > 1e-3
-
-
-@pytest.mark.parametrize("name", ["attention-scale", "hyper-gradient"])
-def test_a_value_that_does_not_exist_is_answered_with_those_that_do(name: str) -> None:
-    with pytest.raises(StrategyParameterError, match=rf"fedhca2\.{name} = 'inner_product'.*'cosine'"):
-        make_strategy("fedhca2", settings(), {name: "inner_product"})

@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 from toy_federation import ToyFederation, profile, settings, start_of, update_of
 
-from fmtl.precheck import check_settings
-from fmtl_strategies.contract.rule import LocalRule
-from fmtl_strategies.contract.settings import LocalSettings
-from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.base import PersonalizedStrategy
-from fmtl_strategies.settings import RunConfig
 
 CLIENTS = (profile("a", ["semseg"]), profile("b", ["semseg", "edge"], examples=20), profile("c", ["edge"], examples=5))
 TINY = Path(__file__).parents[2] / "support/tiny.yaml"
@@ -34,20 +29,6 @@ def test_clients_are_told_to_pull_what_they_exchange_and_nothing_more_is_sent() 
         assert (rule.pull.strength, rule.pull.form, rule.personal) == (0.3, "decoupled", None)
         assert sorted(toys.received[key]) == sorted(groups)
         assert not toys.anchors[key]
-
-
-def test_the_default_is_the_papers_coupled_term() -> None:
-    toys = ToyFederation(CLIENTS)
-    toys.play(new(), [1])
-    pull = toys.rules["a", 1].pull
-    assert pull is not None
-    assert (pull.strength, pull.form) == (0.01, "coupled")
-
-
-def test_mu_zero_asks_for_plain_training() -> None:
-    toys = ToyFederation(CLIENTS)
-    toys.play(new(mu=0.0), [1])
-    assert set(toys.rules.values()) == {LocalRule()}
 
 
 @pytest.mark.parametrize("scope", ["all", "same-task"])
@@ -76,29 +57,3 @@ def test_a_client_that_was_away_is_drawn_to_the_common_mean_and_a_new_one_starts
     for client in "abc":
         np.testing.assert_allclose(both.received[client, 3]["encoder"], mean, rtol=1e-6)
         assert both.rules[client, 3].pull is not None
-
-
-def rates(**changes: float) -> RunConfig:
-    return RunConfig(local=LocalSettings(total_rounds=2, **changes))
-
-
-def test_a_decoupled_step_beyond_the_anchor_is_refused_before_the_run_starts() -> None:
-    wanted = {"mu": 300.0, "form": "decoupled"}
-    said = (
-        r"fedprox.mu = 300 with fedprox.form = 'decoupled'.*learning rate 0.004 .* 1.2 times .*"
-        r"Set fedprox.mu to 250 or less, or lower encoder-learning-rate"
-    )
-    with pytest.raises(StrategyParameterError, match=said):
-        make_strategy("fedprox", rates(decoder_learning_rate=0.004), wanted)
-    make_strategy("fedprox", rates(decoder_learning_rate=0.003), wanted)
-    make_strategy("fedprox", rates(decoder_learning_rate=0.004), {"mu": 300.0})
-    with pytest.raises(StrategyParameterError, match=r"fedprox.mu = 20000 "):
-        check_settings(
-            {"strategy": "fedprox", "scenario": str(TINY), "fedprox.mu": 2e4, "fedprox.form": "decoupled"}, ()
-        )
-
-
-@pytest.mark.parametrize(("name", "value"), [("mu", -0.1), ("mu", float("nan")), ("mu", 1e10), ("form", "both")])
-def test_impossible_parameters_are_named(name: str, value: object) -> None:
-    with pytest.raises(StrategyParameterError, match=rf"fedprox.{name} = "):
-        make_strategy("fedprox", rates(), {name: value})

@@ -33,13 +33,6 @@ def test_only_the_encoder_travels_and_becomes_the_mean() -> None:
         np.testing.assert_allclose(encoder(strategy, client), mean, rtol=1e-6)
 
 
-def test_examples_weigh_the_mean_where_asked() -> None:
-    strategy = make_strategy("fedrep", settings(), {"weighting": "examples"})
-    ToyFederation(CLIENTS[:2]).play(strategy, [1])
-    update = 0.75 * update_of("a", "encoder", 1, 16) + 0.25 * update_of("b", "encoder", 1, 16)
-    np.testing.assert_allclose(encoder(strategy, "a"), start_of("encoder", 16) + update, rtol=1e-6)
-
-
 def test_an_absent_client_gets_the_mean_of_the_others_and_a_new_one_starts_from_it() -> None:
     strategy = make_strategy("fedrep", settings(rounds=3), {})
     toys = ToyFederation(CLIENTS, absent={"b": {1}})

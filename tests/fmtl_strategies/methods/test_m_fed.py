@@ -2,17 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
-from errors import naming
 from toy_federation import BUFFERS, DECODER, ToyFederation, head, profile, settings, start_of, update_of
 
 from fmtl_strategies.contract.layout import ArraySpec, GroupLayout
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.methods.m_fed import MFed
-from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.store import RowKey
 
@@ -127,15 +124,6 @@ def test_the_final_evaluation_carries_no_g() -> None:
     np.testing.assert_array_equal(toys.received["a", 2]["encoder"], row(strategy, "a", "encoder"))
 
 
-def test_clients_of_one_task_hold_one_model_and_other_tasks_do_not_enter_it() -> None:
-    alone, together = m_fed(), m_fed()
-    ToyFederation([A, B]).play(alone, [1, 2])
-    ToyFederation([A, B, C, D]).play(together, [1, 2])
-    for group in A.groups:
-        np.testing.assert_allclose(row(together, "a", group), row(together, "b", group), rtol=1e-6)
-        np.testing.assert_allclose(row(together, "a", group), row(alone, "a", group), rtol=1e-6)
-
-
 def test_other_class_counts_are_another_task_and_other_data_sets_only_if_asked() -> None:
     strategy, shared = m_fed(), m_fed(**{"same-dataset": False})
     more = A.model_copy(update={"groups": {**A.groups, "heads.semseg": head(40)}})
@@ -209,18 +197,3 @@ def test_g_and_its_tasks_come_back_with_equal_bits() -> None:
     assert after.common_encoders.keys() == before.common_encoders.keys()
     for signature, common in before.common_encoders.items():
         np.testing.assert_array_equal(after.common_encoders[signature], common)
-
-
-def test_one_task_alone_is_plain_averaging_and_g_is_its_encoder() -> None:
-    strategy = m_fed(weighting="uniform")
-    ToyFederation([A, B]).play(strategy, [1])
-    mean = start_of("encoder", 16) + (update_of("a", "encoder", 1, 16) + update_of("b", "encoder", 1, 16)) / 2
-    np.testing.assert_allclose(row(strategy, "b", "encoder"), mean, rtol=1e-6)
-    np.testing.assert_allclose(strategy.common_encoders[A.groups["encoder"].signature], mean, rtol=1e-6)
-
-
-def test_a_decoupled_pull_beyond_the_common_encoder_is_refused_before_the_run() -> None:
-    chosen: dict[str, Any] = {"lambda-max": 251.0, "form": "decoupled"}
-    with pytest.raises(StrategyParameterError, match=naming("m-fed.lambda-max", "250")):
-        m_fed(**chosen)
-    assert m_fed(**{**chosen, "lambda-max": 249.0}).chosen.form == "decoupled"

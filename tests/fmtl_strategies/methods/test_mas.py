@@ -9,7 +9,6 @@ from toy_federation import ToyFederation, profile, report_with, settings, start_
 
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.methods.mas import MAS
-from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import make_strategy
 
 ROUNDS = 4
@@ -231,16 +230,6 @@ def test_an_absent_client_follows_all_while_merged_and_its_group_after_the_split
     np.testing.assert_array_equal(rows["a", "encoder"], rows["b", "encoder"])
 
 
-def test_a_group_of_which_nobody_answers_keeps_its_weights() -> None:
-    strategy, toys = made(), federation(absent={"c": {4}})
-    toys.play(strategy, [1, 2, 3])
-    before = rows_of(strategy)
-    toys.play(strategy, [4])
-    after = rows_of(strategy)
-    np.testing.assert_array_equal(after["c", "encoder"], before["c", "encoder"])
-    assert not np.array_equal(after["a", "encoder"], before["a", "encoder"])
-
-
 def test_a_client_that_joins_after_the_split_starts_from_its_group_and_stays_with_it() -> None:
     strategy = made(rounds=5, merge_rounds=2)
     federation().play(strategy, [1, 2, 3])
@@ -276,7 +265,7 @@ def test_a_new_clients_head_never_starts_from_another_data_set() -> None:
     assert not np.array_equal(received["encoder"], start_of("encoder", 16))
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3])
+@pytest.mark.parametrize("cut", [2, 3])
 def test_sums_counts_and_split_survive_a_restart(cut: int) -> None:
     straight, before, after = made(), made(), made()
     federation(absent={"b": {2}}).play(straight, [1, 2, 3, 4])
@@ -287,11 +276,3 @@ def test_sums_counts_and_split_survive_a_restart(cut: int) -> None:
     assert straight.state()[1] == after.state()[1]
     for key, row in rows_of(straight).items():
         np.testing.assert_array_equal(row, rows_of(after)[key])
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("rule", "mixed"), ("splits", 0), ("look_ahead_every", 0), ("merge_rounds", -1)]
-)
-def test_impossible_parameters_are_refused(name: str, value: object) -> None:
-    with pytest.raises(StrategyParameterError, match=name.replace("_", "-")):
-        made(ROUNDS, **{name: value})

@@ -5,7 +5,6 @@ import zlib
 import numpy as np
 import pytest
 from encoder_pools import encoder_pool
-from toy_federation import settings
 
 from fmtl_strategies.contract.settings import LocalSettings
 from fmtl_strategies.methods.pcgrad import PCGrad, PCGradParameters
@@ -64,16 +63,6 @@ def test_the_step_size_is_kept_and_a_long_update_counts_for_more_than_a_short_on
     np.testing.assert_allclose(combined(new(), np.array([[8.0, 0.0], [0.0, 0.02]])), [4.0, 0.01], rtol=1e-6)
 
 
-def test_identical_updates_give_that_update() -> None:
-    row = updates_like(1, 30)[0]
-    np.testing.assert_allclose(combined(new(), np.tile(row, (5, 1))), row, rtol=1e-6)
-
-
-def test_opposite_updates_cancel() -> None:
-    row = updates_like(1, 30)[0]
-    np.testing.assert_allclose(combined(new(), np.stack([row, -row])), np.zeros(30), atol=1e-6 * np.abs(row).max())
-
-
 def test_orders_follow_run_seed_and_round_and_nothing_else() -> None:
     updates = updates_like(6, 5)
     first = combined(new(seed=1), updates, server_round=2)
@@ -81,15 +70,3 @@ def test_orders_follow_run_seed_and_round_and_nothing_else() -> None:
     np.testing.assert_array_equal(combined(new(seed=1), updates, server_round=2), first)
     assert not np.array_equal(combined(new(seed=1), updates, server_round=3), first)
     assert not np.array_equal(combined(new(seed=2), updates, server_round=2), first)
-
-
-def test_no_projected_update_conflicts_with_the_last_plane_it_met() -> None:
-    updates = updates_like(2, 40)
-    updates[1] -= 2 * updates[0]
-    found = combined(new(), updates).astype(np.float64)
-    for row in updates.astype(np.float64):
-        assert found @ row >= -1e-5 * np.linalg.norm(found) * np.linalg.norm(row)
-
-
-def test_defaults_are_a_mean_with_personal_decoders() -> None:
-    assert PCGrad(settings()).parameters == PCGradParameters(reduction="mean", decoder_scope="none")
