@@ -14,7 +14,7 @@ import pytest
 from fmtl import __version__, cli
 from fmtl.commands.settings import flower_table, rows_of
 from fmtl_strategies.contract.settings import Settings, parameter
-from fmtl_strategies.registry import strategy_names
+from fmtl_strategies.registry import strategy_class, strategy_names
 from fmtl_strategies.settings import RunConfig
 from tests.support.run_folders import RunFolder, table_1
 
@@ -25,18 +25,31 @@ def in_new_process(code: str, **environment: str) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", env=environment)
 
 
-def test_help_lists_every_command_without_loading_any_of_them() -> None:
+def loaded_by(*arguments: str) -> tuple[str, set[str]]:
+    """What `fmtl` prints, and the modules that it has loaded."""
     code = (
-        "import sys; sys.argv = ['fmtl', '--help']\n"
+        f"import sys; sys.argv = {['fmtl', *arguments]}\n"
         "from fmtl.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "loaded = [m for m in sys.modules if m.startswith('fmtl.commands.') or m in ('torch', 'flwr', 'numpy')]\n"
-        "print('loaded:', loaded)"
+        "print('loaded:', *sys.modules)"
     )
-    output = in_new_process(code).stdout
+    output, _, modules = in_new_process(code).stdout.rpartition("loaded:")
+    return output, set(modules.split())
+
+
+def test_help_lists_every_command_without_loading_any_of_them() -> None:
+    output, modules = loaded_by("--help")
     assert all(f" {name} " in output for name in cli.COMMANDS)
-    assert "loaded: []" in output
+    assert not [name for name in modules if name.startswith("fmtl.commands.")]
+    assert not {"torch", "flwr", "numpy"} & modules
+
+
+@pytest.mark.parametrize("command", ["strategies", "settings", "scenarios"])
+def test_lists_are_shown_without_torch_and_flower(command: str) -> None:
+    output, modules = loaded_by(command)
+    assert len(output.splitlines()) > 20
+    assert not {"torch", "flwr"} & modules
 
 
 def test_every_command_has_a_module_with_typer_annotations(fmtl: Call) -> None:
@@ -125,7 +138,7 @@ def test_scenarios_lists_names_and_clients(fmtl: Call) -> None:
 def test_strategies_lists_names(fmtl: Call) -> None:
     code, output, _ = fmtl("strategies")
     assert code == 0
-    assert all(f"{name} " in output for name in strategy_names())
+    assert all(f"{name} " in output and strategy_class(name).summary_line in output for name in strategy_names())
 
 
 def test_settings_lists_general_keys_those_of_a_strategy_or_one(fmtl: Call) -> None:
