@@ -66,10 +66,10 @@ def sweep(
         EngineError: the workers cannot be had.
     """
     from fmtl.sweeps.file import read_sweep
-    from fmtl.sweeps.perform import Selection, perform, sweep_engine
+    from fmtl.sweeps.perform import perform, sweep_engine
 
     plan = read_sweep(Path(file), None if out is None else Path(out))
-    return perform(plan, Selection(), sweep_engine(workers, gpus_per_client, ray_address), print)
+    return perform(plan, sweep_engine(workers, gpus_per_client, ray_address), print)
 
 
 def compare(runs: Sequence[str | PathLike[str]], local: str | PathLike[str] | None = None) -> Comparison:

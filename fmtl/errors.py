@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["RunError", "RunInterruptedError", "SettingError", "first_fault"]
-
 
 class SettingError(ValueError):
     """A flag, file or folder given by the user that cannot be used; nothing has been started."""

@@ -11,8 +11,6 @@ from typing import Self
 
 from fmtl.errors import RunInterruptedError
 
-__all__ = ["SignalWatch"]
-
 _WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from fmtl.tables import format_bytes, printable
 from fmtl_strategies.contract.files import JsonLines
 
-__all__ = ["RunLines"]
-
 Event = dict[str, Any]
 
 

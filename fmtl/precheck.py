@@ -44,31 +44,17 @@ def require_data(clients: Sequence[ClientEntry]) -> None:
         absolute = os.path.isabs(os.path.expanduser(entry.data_root))
         if not (is_rooted or absolute) or not entry.data_path().is_dir():
             missing.setdefault(entry.data_root, entry)
-    if missing:
-        raise ScenarioError(_what_to_fetch(missing, is_rooted))
-
-
-def _what_to_fetch(missing: Mapping[str, ClientEntry], is_rooted: bool) -> str:
-    """One sentence: which data sets to fetch, how to learn more about each, and where to put them."""
-    kinds = [entry.dataset for entry in missing.values()]
-    data = _listed([f"{DATA_SETS[kind].title} (`fmtl data help {kind}`)" for kind in kinds])
-    names = _listed(list(missing))
+    if not missing:
+        return
+    kinds = dict.fromkeys(entry.dataset for entry in missing.values())
+    data = ", ".join(f"{DATA_SETS[kind].title} (`fmtl data help {kind}`)" for kind in kinds)
+    there = "it is not set"
     if is_rooted:
-        places = _listed([str(entry.data_path()) for entry in missing.values()])
-        verb = "does" if len(missing) == 1 else "do"
-        return (
-            f"this scenario needs {data}, but {places} {verb} not exist: fetch what you lack and put it there, or set "
-            f"the environment variable {DATA_ROOT_VARIABLE} to the folder that holds {names}."
-        )
-    return (
-        f"this scenario needs {data}: fetch what you lack, put it into a folder of your choice as {names}, and set the "
-        f"environment variable {DATA_ROOT_VARIABLE}, which is not set, to that folder."
+        there = f"not there: {', '.join(str(entry.data_path()) for entry in missing.values())}"
+    raise ScenarioError(
+        f"this scenario needs {data}: fetch what you lack, and set the environment variable {DATA_ROOT_VARIABLE} to "
+        f"the folder that holds {', '.join(missing)} ({there})."
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    distinct = list(dict.fromkeys(names))
-    return " and ".join([", ".join(distinct[:-1]), distinct[-1]] if len(distinct) > 1 else distinct)
 
 
 def require_weights(entry: ClientEntry) -> None:

@@ -21,8 +21,6 @@ from typing import IO, Self
 
 import psutil
 
-__all__ = ["ProcessTree", "ending_leftovers", "processes_using"]
-
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 1, 36, 37
 _KILL_SECONDS = 10.0
 _LEFTOVER_SECONDS, _QUIET_SECONDS = 5.0, 2.0

@@ -12,24 +12,6 @@ from fmtl.errors import SettingError
 from fmtl_strategies.contract.settings import correction
 from fmtl_strategies.parameters import StrategyParameterError, parameter_text, parse_parameter_text, toml_value
 
-__all__ = [
-    "ConfigValue",
-    "RunConfig",
-    "SettingError",
-    "as_toml",
-    "default_settings",
-    "dotted",
-    "fold_parameters",
-    "merge",
-    "merge_all",
-    "parse_setting",
-    "plain_values",
-    "read_config_file",
-    "read_json",
-    "read_settings",
-    "read_toml",
-]
-
 ConfigValue = bool | int | float | str
 """Flower's run config knows these types only; tables are flattened to dotted keys."""
 RunConfig = dict[str, ConfigValue]

@@ -10,19 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = [
-    "WIDTH",
-    "WideTable",
-    "console",
-    "escaped",
-    "format_bytes",
-    "format_number",
-    "format_seconds",
-    "markdown_table",
-    "plain_table",
-    "printable",
-]
-
 WIDTH = 100
 """Characters in a line where the output goes to a file or a pipe, which have no width of their own."""
 

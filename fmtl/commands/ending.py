@@ -9,8 +9,6 @@ import typer
 
 from fmtl.errors import RunError, RunInterruptedError
 
-__all__ = ["exit_status"]
-
 
 @contextmanager
 def exit_status(advice: str) -> Iterator[None]:

@@ -25,7 +25,8 @@ def command(
     """Resume an interrupted run from its newest checkpoint (bit-identical result). Flags left out are as before."""
     from fmtl.commands.run import given_engine, make_engine, run_and_report
     from fmtl.engine.federated_run import LAUNCH_FILE
-    from fmtl.settings import SettingError, read_json
+    from fmtl.errors import SettingError
+    from fmtl.settings import read_json
     from fmtl_strategies.contract.paths import STRATEGY_PATH
 
     folder = run_dir.expanduser().absolute()

@@ -40,21 +40,21 @@ def command(
 
     from fmtl.interruption import SignalWatch
     from fmtl.sweeps.file import read_sweep
-    from fmtl.sweeps.perform import Selection, perform, planned, sweep_engine
+    from fmtl.sweeps.perform import perform, planned, sweep_engine
     from fmtl.sweeps.summary import failures, to_table
     from fmtl.tables import console
 
     sweep = read_sweep(file, out)
-    selection = Selection(tuple(only or ()), tuple(again or ()))
     if dry_run:
-        for job, state in planned(sweep, selection).items():
+        for job, state in planned(sweep, only or (), again or ()).items():
             typer.echo(f"{state:<10}  {job.name}")
         return
     typer.echo(f"Sweep {file} over scenario {sweep.scenario.name}, {sweep.rounds} rounds; folder: {sweep.out}")
     again_later = shlex.join(["fmtl", "sweep", str(file), "--out", str(sweep.out)])
     advice = f"The sweep was interrupted; what it had started has been stopped. Go on with it later: {again_later}"
     with exit_status(advice), SignalWatch() as signals, signals.listening():
-        verdict = perform(sweep, selection, sweep_engine(workers, gpus_per_client, ray_address), typer.echo)
+        engine = sweep_engine(workers, gpus_per_client, ray_address)
+        verdict = perform(sweep, engine, typer.echo, only=only or (), again=again or ())
     screen = console()
     screen.print(to_table(verdict.rows))
     for line in failures(verdict.rows):

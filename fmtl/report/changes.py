@@ -10,8 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-__all__ = ["Changes", "draw_changes"]
-
 _LOWEST = -100.0
 """Percent; what is below stands at this value as an arrow: a run that diverged would squeeze all others together."""
 _PRINTED, _SEED, _MEAN = "#000000", "#56B4E9", "#D55E00"

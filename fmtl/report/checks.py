@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from fmtl.errors import SettingError
 from fmtl.report.run_reader import Measure, Pair, Run
-
-__all__ = ["NotComparableError", "check_comparable", "differing_clients", "differing_settings", "measures_of"]
 
 _PER_RUN = frozenset({"seed", "strategy", "scenario", "num-server-rounds", "out-dir", "resume", "keep-checkpoints"})
 """Settings that a comparison shows anyway, or that cannot change the training."""
-
-
-class NotComparableError(ValueError):
-    """Runs that do not belong in one table; the message names the difference."""
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
@@ -22,18 +17,18 @@ def check_comparable(runs: Sequence[Run]) -> None:
     A run that did not complete may have scored only some of the tasks, but no others.
 
     Raises:
-        NotComparableError: naming the first difference found.
+        SettingError: naming the first difference found.
     """
     if not runs:
-        raise NotComparableError("no run was given; name at least one run folder.")
+        raise SettingError("no run was given; name at least one run folder.")
     folders = [run.folder.resolve() for run in runs]
     for index, folder in enumerate(folders):
         if folder in folders[:index]:
-            raise NotComparableError(f"{runs[index].folder} was given twice; name each run once.")
+            raise SettingError(f"{runs[index].folder} was given twice; name each run once.")
     first = runs[0]
     for run in runs[1:]:
         if run.scenario != first.scenario:
-            raise NotComparableError(
+            raise SettingError(
                 f"{first.name} is a run of scenario {first.scenario!r} and {run.name} of {run.scenario!r}; "
                 f"only runs of one scenario can be compared."
             )
@@ -79,7 +74,7 @@ def _check_same_pairs(reference: Run, run: Run) -> None:
         parts.append(f"{run.name} has {_names(surplus)}, which {reference.name} has not")
     if lacking:
         parts.append(f"{reference.name} has {_names(lacking)}, which {run.name} has not")
-    raise NotComparableError(f"these runs have different clients or tasks: {'; '.join(parts)}.")
+    raise SettingError(f"these runs have different clients or tasks: {'; '.join(parts)}.")
 
 
 def _check_same_measures(runs: Sequence[Run]) -> None:
@@ -88,7 +83,7 @@ def _check_same_measures(runs: Sequence[Run]) -> None:
         for pair, measure in run.measures.items():
             earlier, expected = seen.setdefault(pair, (run, measure))
             if measure != expected:
-                raise NotComparableError(
+                raise SettingError(
                     f"{_names([pair])} is scored by {_described(expected)} in {earlier.name} and by "
                     f"{_described(measure)} in {run.name}; such values cannot be compared."
                 )

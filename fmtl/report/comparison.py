@@ -17,8 +17,6 @@ from fmtl.report.checks import check_comparable, differing_clients, differing_se
 from fmtl.report.run_reader import Measure, Pair, Run
 from fmtl_strategies.maths.delta_m import delta_m
 
-__all__ = ["Cell", "Column", "Comparison", "compare_runs"]
-
 LOCAL = "local"
 
 
@@ -97,7 +95,7 @@ def compare_runs(runs: Sequence[Run], local: Run | None = None) -> Comparison:
         The comparison; ``local`` becomes a column too, the first one, unless it is among ``runs``.
 
     Raises:
-        NotComparableError: different scenarios, clients, tasks or metrics, or a run given twice.
+        SettingError: different scenarios, clients, tasks or metrics, or a run given twice.
     """
     if local is not None and local.folder.resolve() not in [run.folder.resolve() for run in runs]:
         runs = [local, *runs]

@@ -14,8 +14,6 @@ from fmtl.report.comparison import Column, Comparison
 from fmtl.report.figure import write_figure
 from fmtl.report.run_reader import Measure, Pair, Run
 
-__all__ = ["draw_task", "write_curves"]
-
 _ACROSS = 3
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 """Okabe and Ito's palette (2008), which colour-blind readers can tell apart, most contrasting first, and one more."""

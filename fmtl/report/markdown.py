@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from urllib.parse import quote
 
@@ -13,8 +13,6 @@ from fmtl.report.run_reader import Pair, Run
 from fmtl.report.table import Footnotes, comparison_table
 from fmtl.tables import WIDTH, escaped, format_bytes, format_seconds, markdown_table, printable
 from fmtl_strategies.contract.paths import PREDICTIONS_FILE
-
-__all__ = ["delta_m_note", "markdown_report"]
 
 _NOT_SHOWN = frozenset({"out-dir", "resume"})
 """Settings of where and how a run was started, which the table of runs names already."""
@@ -52,9 +50,7 @@ def markdown_report(comparison: Comparison, rows: Sequence[Pair], curves: Sequen
     runs = [run for column in comparison.columns for run in column.runs]
     parts += _predictions(runs, place)
     parts += ["## Runs\n", _runs_table(runs)]
-    parts += ["## Clients\n", _clients_table(runs)] if any(run.clients for run in runs) else []
     parts += ["## Settings\n", _settings(runs)]
-    parts += ["## Versions\n", _versions(runs)]
     return "\n".join(parts)
 
 
@@ -82,7 +78,7 @@ def _predictions(runs: Sequence[Run], place: Path) -> list[str]:
 
 
 def _runs_table(runs: Sequence[Run]) -> str:
-    heading = ("run", "strategy", "parameters", "seed", "rounds", "state", "time", "bytes up", "bytes down")
+    heading = ("run", "strategy", "parameters", "seed", "rounds", "state", "time", "bytes up", "bytes down", "versions")
     rows = []
     for run in runs:
         cost = ("not recorded",) * 3
@@ -90,17 +86,10 @@ def _runs_table(runs: Sequence[Run]) -> str:
             cost = (format_seconds(end.seconds), format_bytes(end.bytes_up), format_bytes(end.bytes_down))
         parameters = ", ".join(f"{key} = {_value(value)}" for key, value in run.parameters.items())
         unknown = "none" if run.status != "unfinished" else "not recorded"
-        rows.append((run.name, run.strategy, parameters or unknown, run.seed, run.rounds, run.state, *cost))
-    return _table(heading, rows)
-
-
-def _clients_table(runs: Sequence[Run]) -> str:
-    seen: dict[str, tuple[object, ...]] = {}
-    for run in runs:
-        for name, client in run.clients.items():
-            weights = client.weights or "not recorded"
-            seen.setdefault(name, (name, client.dataset, client.encoder, weights, client.train_examples))
-    return _table(("client", "data set", "encoder", "initial weights", "training images"), seen.values())
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items()))
+        facts = (run.name, run.strategy, parameters or unknown, run.seed, run.rounds, run.state)
+        rows.append((*facts, *cost, versions or "not recorded"))
+    return markdown_table(heading, rows) + "\n"
 
 
 def _settings(runs: Sequence[Run]) -> str:
@@ -112,20 +101,10 @@ def _settings(runs: Sequence[Run]) -> str:
             common.append(f"{key} = {values[0]}")
         else:
             different.append((key, *values))
-    text = _table(("setting", *(run.name for run in runs)), different) + "\n" if different else ""
+    text = f"{markdown_table(('setting', *(run.name for run in runs)), different)}\n\n" if different else ""
     if common:
         text += "The same in all runs:\n\n" + "".join(f"    {printable(line)}\n" for line in common)
     return text or "No settings were recorded.\n"
-
-
-def _versions(runs: Sequence[Run]) -> str:
-    by_text: dict[str, list[str]] = {}
-    for run in runs:
-        text = ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items())) or "not recorded"
-        by_text.setdefault(text, []).append(run.name)
-    if len(by_text) == 1:
-        return f"{escaped(next(iter(by_text)))}.\n"
-    return "".join(f"- {escaped(', '.join(names))}: {escaped(text)}\n" for text, names in by_text.items())
 
 
 def _setting(value: object) -> str:
@@ -135,7 +114,3 @@ def _setting(value: object) -> str:
 
 def _value(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _table(heading: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    return markdown_table(heading, rows) + "\n"

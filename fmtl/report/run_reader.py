@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fmtl.errors import first_fault
-
-__all__ = ["ClientResult", "Measure", "Pair", "ResultFile", "Run", "RunFolderError", "Score", "read_run"]
+from fmtl.errors import SettingError, first_fault
 
 CONFIG, HISTORY, RESULT = "config.json", "history.jsonl", "result.json"
 
@@ -32,10 +30,6 @@ Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 Value = Annotated[float, Field(ge=-1e100, le=1e100)]
 """Wider than any metric, and narrow enough that sums and squares of values stay finite."""
-
-
-class RunFolderError(ValueError):
-    """A folder that cannot be read as a run; the message names the file, the place in it and what was expected."""
 
 
 class _Read(BaseModel):
@@ -221,7 +215,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
         name: what to call the run; the folder's name if None.
 
     Raises:
-        RunFolderError: no run folder, or a file in it is damaged.
+        SettingError: no run folder, or a file in it is damaged.
     """
     _check_is_run_folder(folder)
     config = _parse(_ConfigFile, _content(folder / CONFIG), str(folder / CONFIG))
@@ -255,14 +249,14 @@ def read_run(folder: Path, name: str | None = None) -> Run:
 
 def _check_is_run_folder(folder: Path) -> None:
     if not folder.exists():
-        raise RunFolderError(f"{folder} does not exist; give the folder of a run.")
+        raise SettingError(f"{folder} does not exist; give the folder of a run.")
     if not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file; give the folder of a run.")
+        raise SettingError(f"{folder} is a file; give the folder of a run.")
     if any((folder / name).exists() for name in (CONFIG, HISTORY, RESULT)):
         return
     inside = sorted(path.name for path in folder.iterdir() if (path / CONFIG).exists())
     hint = f" It holds run folders: {', '.join(inside)}." if inside else ""
-    raise RunFolderError(f"{folder} is not a run folder: it has no {CONFIG}, {HISTORY} or {RESULT}.{hint}")
+    raise SettingError(f"{folder} is not a run folder: it has no {CONFIG}, {HISTORY} or {RESULT}.{hint}")
 
 
 def _history(path: Path, *, finished: bool) -> tuple[_HistoryLine, ...]:
@@ -291,14 +285,14 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise RunFolderError(f"{path.parent} has no {path.name}, which every run folder holds.") from error
+        raise SettingError(f"{path.parent} has no {path.name}, which every run folder holds.") from error
 
 
 def _parse(model: type[Model], text: bytes, where: str) -> Model:
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise RunFolderError(f"{where} is damaged: {first_fault(error)}.") from error
+        raise SettingError(f"{where} is damaged: {first_fault(error)}.") from error
 
 
 def _by_pair(scores: Mapping[str, Mapping[str, AnyScore]]) -> dict[Pair, AnyScore]:

@@ -8,8 +8,6 @@ from typing import TypeVar
 
 from fmtl.errors import SettingError
 
-__all__ = ["select"]
-
 Item = TypeVar("Item")
 
 

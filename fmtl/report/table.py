@@ -14,8 +14,6 @@ from fmtl.report.comparison import Cell, Column, Comparison
 from fmtl.report.run_reader import Measure, Pair
 from fmtl.tables import WideTable, format_number, printable
 
-__all__ = ["Footnotes", "cell_text", "comparison_table"]
-
 
 @dataclass
 class Footnotes:

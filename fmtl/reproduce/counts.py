@@ -29,8 +29,6 @@ from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.base import PersonalizedStrategy
 from server_app.config import RunConfig, parse_run_config
 
-__all__ = ["Client", "RunCounts", "clients_of", "count"]
-
 _FLOAT = 4
 
 Client = tuple[ClientEntry, ClientProfile]

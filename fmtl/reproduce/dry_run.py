@@ -26,8 +26,6 @@ from fmtl.tables import format_bytes
 from fmtl_strategies.contract.settings import LocalSettings
 from server_app.config import parse_run_config
 
-__all__ = ["dry_run"]
-
 _DRAWN = {"dataset": "procedural", "domain": "indoor", "data_root": None, "train_list": None, "validation_list": None}
 _DRAWN |= {"own_validation": None, "fit": "resize", "parts_flags": "own", "stuff_labels": "panoptic"}
 

@@ -14,8 +14,6 @@ from fmtl.reproduce.table import Column, Row, Table
 from fmtl.sweeps.results import Result, results_of
 from fmtl_strategies.maths.delta_m import delta_m
 
-__all__ = ["MeasuredRow", "Report", "differs", "measure"]
-
 
 @dataclass(frozen=True)
 class MeasuredRow:

@@ -15,8 +15,6 @@ from fmtl.precheck import require_data, require_weights
 from fmtl.reproduce.plan import Reproduction
 from fmtl.reproduce.table import Table
 
-__all__ = ["find_needs", "open_data"]
-
 
 def open_data(entry: ClientEntry) -> Source:
     """A client's data set on disk.

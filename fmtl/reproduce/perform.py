@@ -9,9 +9,7 @@ from fmtl.reproduce.measured import Report, measure
 from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.plan import Reproduction
 from fmtl.sweeps.file import check_runs
-from fmtl.sweeps.perform import Selection, perform, sweep_engine
-
-__all__ = ["check", "perform_all"]
+from fmtl.sweeps.perform import perform, sweep_engine
 
 Show = Callable[[str], None]
 
@@ -57,8 +55,8 @@ def perform_all(
         if not labels:
             continue
         show(f"Scenario {sweep.scenario.name}, folder {sweep.out}")
-        selection = Selection(labels, [label for label in labels if label in anew])
-        verdict = perform(sweep, selection, sweep_engine(workers), show)
+        again_there = [label for label in labels if label in anew]
+        verdict = perform(sweep, sweep_engine(workers), show, only=labels, again=again_there)
         completed = completed and verdict.completed
         reasons[scenario] = verdict.reasons
     return measure(work, reasons), completed

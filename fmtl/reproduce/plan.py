@@ -11,16 +11,6 @@ from fmtl.errors import SettingError
 from fmtl.reproduce.table import Row, Table
 from fmtl.sweeps.file import Sweep, sweep_of
 
-__all__ = [
-    "DEFAULT_SEEDS",
-    "Reproduction",
-    "default_folder",
-    "methods_of",
-    "read_seeds",
-    "reproduction",
-    "seeds_on_disk",
-]
-
 DEFAULT_SEEDS = (0, 1, 2)
 """No paper says how many seeds it used; three are the fewest that give a spread worth the name."""
 

@@ -21,8 +21,6 @@ from fmtl.tables import WideTable, escaped, format_number, markdown_table, print
 from fmtl_strategies.contract.files import write_text
 from fmtl_strategies.registry import strategy_class
 
-__all__ = ["lines_of", "notes_of", "print_heading", "print_report", "write_report"]
-
 MARK = "*"
 DELTA = "Δm %"
 _CSV_HEADING = "method,name,strategy,rounds,column,unit,paper,measured,sd,seeds,beyond_spread,missing"
@@ -100,17 +98,13 @@ def _states(one: MeasuredRow) -> Iterator[str]:
 
 
 def _waiting(report: Report) -> list[str]:
-    """The runs that have not begun: rows of which none has, then single seeds of the others."""
-    idle = {
-        one.row.name: [run.job.seed for run in one.runs if run.state == "to do" and not run.reason]
-        for one in report.rows
-    }
-    whole = [name for name, seeds in idle.items() if len(seeds) == len(report.work.seeds)]
-    notes = [f"Not run yet: {', '.join(whole)}."] if whole else []
-    for seed in report.work.seeds:
-        names = [name for name, seeds in idle.items() if seed in seeds and name not in whole]
-        notes += [f"Not run yet: seed {seed} of {', '.join(names)}."] if names else []
-    return notes
+    """The runs that have not begun."""
+    waiting = []
+    for one in report.rows:
+        seeds = [str(run.job.seed) for run in one.runs if run.state == "to do" and not run.reason]
+        if seeds:
+            waiting.append(one.row.name if len(seeds) == len(one.runs) else f"{one.row.name} (seed {', '.join(seeds)})")
+    return [f"Not run yet: {', '.join(waiting)}."] if waiting else []
 
 
 def _ours(table: Table) -> Iterator[str]:

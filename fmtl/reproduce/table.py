@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fmtl.errors import SettingError, first_fault
 from fmtl.settings import read_toml
 
-__all__ = ["Column", "DataFacts", "Row", "Table", "list_tables", "load_table"]
-
 TABLE_FOLDER = Path(__file__).parent / "tables"
 ConfigValue = bool | int | float | str
 Text = Annotated[str, Field(min_length=1)]

@@ -18,8 +18,6 @@ from fmtl.settings import RunConfig, default_settings, dotted, merge, merge_all,
 from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import UnknownStrategyError, in_force, strategy_class
 
-__all__ = ["Sweep", "SweepRun", "check_runs", "read_sweep", "sweep_of"]
-
 _ELSEWHERE = {
     "strategy": "write it as `strategy` of a [[runs]] entry",
     "scenario": "write it as `scenario` at the top",

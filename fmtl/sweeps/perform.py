@@ -19,22 +19,7 @@ from fmtl.sweeps.tasks import Outcome, do_all
 from fmtl.tables import format_number, format_seconds
 from fmtl_strategies.contract.files import single_instance
 
-__all__ = ["Selection", "Verdict", "perform", "planned", "sweep_engine"]
-
 Show = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which runs are wanted.
-
-    Attributes:
-        only: patterns of the runs to do; none for all.
-        again: patterns of the runs to do anew, whose folders are removed.
-    """
-
-    only: Sequence[str] = ()
-    again: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,31 +53,34 @@ def sweep_engine(workers: int, gpus_per_client: float = 0.0, ray_address: str | 
     return Engine("ray", workers, min(threads, machine_cpus()), gpus_per_client, ray_address)
 
 
-def planned(sweep: Sweep, selection: Selection) -> dict[Job, State]:
-    """The wanted runs in the order of work, with how far each is.
+def planned(sweep: Sweep, only: Sequence[str] = (), again: Sequence[str] = ()) -> dict[Job, State]:
+    """The wanted runs in the order of work, with how far each is; arguments as for `perform`.
 
     Raises:
         SettingError: a pattern fits nothing, or a folder holds something else than its run.
     """
-    wanted, anew = _wanted(sweep, selection)
+    wanted, anew = _wanted(sweep, only, again)
     return states_of(wanted, anew)
 
 
-def _wanted(sweep: Sweep, selection: Selection) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
+def _wanted(sweep: Sweep, only: Sequence[str], again: Sequence[str]) -> tuple[tuple[Job, ...], tuple[Job, ...]]:
     """The runs to do, and those among them to do anew."""
     jobs = jobs_of(sweep)
-    wanted = chosen(jobs, selection.only, "--only") if selection.only else jobs
-    return wanted, chosen(wanted, selection.again, "--again")
+    wanted = chosen(jobs, only, "--only") if only else jobs
+    return wanted, chosen(wanted, again, "--again")
 
 
-def perform(sweep: Sweep, selection: Selection, engine: Engine, show: Show) -> Verdict:
+def perform(
+    sweep: Sweep, engine: Engine, show: Show, *, only: Sequence[str] = (), again: Sequence[str] = ()
+) -> Verdict:
     """Do all wanted runs that are not done, and compare all results of the sweep.
 
     Args:
         sweep: the sweep.
-        selection: which runs.
         engine: how many runs at once (`workers`), what each gets, and on which Ray cluster; see `sweep_engine`.
         show: prints a line.
+        only: patterns of the runs to do; none for all.
+        again: patterns of the runs to do anew, whose folders are removed.
 
     Raises:
         SettingError: the folder cannot be used for this sweep; nothing has been started or removed.
@@ -102,7 +90,7 @@ def perform(sweep: Sweep, selection: Selection, engine: Engine, show: Show) -> V
     """
     with _held(sweep.out):
         jobs = jobs_of(sweep)
-        wanted, anew = _wanted(sweep, selection)
+        wanted, anew = _wanted(sweep, only, again)
         states = states_of(jobs, anew)
         keep_scenario(sweep, [job for job, state in states.items() if state != "to do"])
         left = [job for job in wanted if states[job] in ("to do", "unfinished")]

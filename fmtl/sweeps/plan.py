@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fmtl.engine.federated_run import LAUNCH_FILE, LOG_FILE
+from fmtl.errors import SettingError
 from fmtl.report.selection import select
-from fmtl.settings import RunConfig, SettingError, read_json
+from fmtl.settings import RunConfig, read_json
 from fmtl.sweeps.file import Sweep
 from fmtl_strategies.contract.files import write_json
 from server_app.config import changed_source, effective_config, parse_run_config
-
-__all__ = ["Job", "State", "chosen", "clear", "jobs_of", "keep_scenario", "reason_of", "state_of", "states_of"]
 
 State = Literal["done", "failed", "unfinished", "to do"]
 

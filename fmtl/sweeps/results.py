@@ -9,8 +9,6 @@ from fmtl.report.run_reader import Run, read_run
 from fmtl.sweeps.file import Sweep
 from fmtl.sweeps.plan import Job, State, jobs_of, states_of
 
-__all__ = ["Result", "results_of"]
-
 
 @dataclass(frozen=True)
 class Result:

@@ -21,8 +21,6 @@ from fmtl.sweeps.results import Result, results_of
 from fmtl.tables import escaped, format_number, markdown_table, plain_table, printable
 from fmtl_strategies.contract.files import write_json, write_text
 
-__all__ = ["Row", "change_against_local", "failures", "summarise", "to_table", "write_summary"]
-
 _HEADING = ("label", "strategy", "seeds", "Δm %", "sd", "min", "max", "state")
 FILE = "summary.json"
 REPORT = "comparison.md"

@@ -19,8 +19,6 @@ from fmtl.engine.options import Engine
 from fmtl.engine.ray_cluster import connected, starting_cluster
 from fmtl.sweeps.plan import Job
 
-__all__ = ["Outcome", "do_all", "do_run"]
-
 Verdict = tuple[str, str | None]
 """Status of a run and the reason why it did not complete; see `Outcome`."""
 

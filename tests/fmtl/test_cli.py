@@ -111,30 +111,6 @@ def test_compare_of_chosen_columns_keeps_delta_m_over_all(fmtl: Call, tmp_path: 
     assert (tmp_path / "out" / "comparison.md").exists()
 
 
-def test_compare_names_the_scenarios_that_differ(fmtl: Call, tmp_path: Path) -> None:
-    runs = [
-        RunFolder(table_1("local"), scenario=name).write(tmp_path / name) for name in ("default", "nyud320_st4_mt1")
-    ]
-    code, _, errors = fmtl("compare", *runs)
-    assert code == 2
-    assert "scenario 'default'" in errors
-    assert "'nyud320_st4_mt1'" in errors
-
-
-def test_scenarios_lists_names_and_clients(fmtl: Call) -> None:
-    code, output, _ = fmtl("scenarios")
-    assert code == 0
-    assert "default" in output
-    assert "nyud320_st4_mt1" in output
-    code, output, _ = fmtl("scenarios", "default")
-    assert code == 0
-    assert "outdoor-semseg-depth" in output
-    assert "part 5 of 6" in output
-    code, _, errors = fmtl("scenarios", "nope")
-    assert code == 2
-    assert "'nope' is not known" in errors
-
-
 def test_strategies_lists_names(fmtl: Call) -> None:
     code, output, _ = fmtl("strategies")
     assert code == 0

@@ -22,27 +22,21 @@ def test_without_a_data_root_every_data_set_is_named_with_its_help_and_its_folde
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("FMTL_DATA_ROOT", raising=False)
-    assert refused(load_scenario("mixed_dense_coco")) == (
-        "this scenario needs NYUD-v2 (`fmtl data help nyud`), PASCAL-Context (`fmtl data help pascal_context`) and "
-        "MS COCO 2017 (`fmtl data help coco`): fetch what you lack, put it into a folder of your choice as NYUDv2, "
-        "PASCALContext and coco, and set the environment variable FMTL_DATA_ROOT, which is not set, to that folder."
-    )
+    message = refused(load_scenario("mixed_dense_coco"))
+    for name, folder in (("nyud", "NYUDv2"), ("pascal_context", "PASCALContext"), ("coco", "coco")):
+        assert f"`fmtl data help {name}`" in message
+        assert folder in message
+    assert "FMTL_DATA_ROOT" in message
 
 
 def test_only_what_is_missing_under_the_data_root_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FMTL_DATA_ROOT", str(tmp_path))
     (tmp_path / "NYUDv2").mkdir()
-    assert refused(load_scenario("pascal_st_nyud_mt_1c")) == (
-        f"this scenario needs PASCAL-Context (`fmtl data help pascal_context`), but {tmp_path / 'PASCALContext'} does "
-        f"not exist: fetch what you lack and put it there, or set the environment variable FMTL_DATA_ROOT to the "
-        f"folder that holds PASCALContext."
-    )
-
-
-def test_a_file_in_place_of_a_data_set_is_no_data_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("FMTL_DATA_ROOT", str(tmp_path))
-    (tmp_path / "NYUDv2").write_text("")
-    assert "NYUDv2 does not exist" in refused(load_scenario("nyud_st"))
+    message = refused(load_scenario("pascal_st_nyud_mt_1c"))
+    assert str(tmp_path / "PASCALContext") in message
+    assert "nyud" not in message
+    (tmp_path / "PASCALContext").write_text("a file is no data set")
+    assert str(tmp_path / "PASCALContext") in refused(load_scenario("pascal_st_nyud_mt_1c"))
 
 
 def test_nothing_is_missing_where_all_folders_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -66,8 +60,8 @@ def test_missing_weights_are_named_with_the_client(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("FMTL_DATA_ROOT", str(tmp_path))
     (tmp_path / "bsds_sod").mkdir()
     message = refused(load_scenario("bsds_sod"))
-    assert message.startswith("client bsds-saliency: encoder-weights is ")
-    assert "mobilenetv2_100_imagenet.safetensors, and there is no such file" in message
+    assert "client bsds-saliency: encoder-weights" in message
+    assert "mobilenetv2_100_imagenet.safetensors" in message
 
 
 def test_run_without_the_data_ends_with_one_sentence_and_starts_nothing(
@@ -80,6 +74,6 @@ def test_run_without_the_data_ends_with_one_sentence_and_starts_nothing(
         main()
     errors = capsys.readouterr().err
     assert stopped.value.code == 2
-    assert errors.startswith("Error: this scenario needs PASCAL-Context (`fmtl data help pascal_context`) and NYUD-v2")
+    assert "fmtl data help pascal_context" in errors
     assert errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -166,7 +166,7 @@ class TestMeasured:
         for part in (
             "Local, seed 1: failed: a client was lost.",
             "Local, seed 2: unfinished: 2 of 2 rounds done.",
-            "Not run yet: seed 0 of FedProx.",
+            "Not run yet: FedProx (seed 0, 2), FedPer (seed 2).",
             "FedProx: seed 1: the reference row has no finished run of this seed.",
             "FedPer: seed 0: two/normals: there is no valid pixel.",
             "FedPer, seed 1: not run yet: its process was ended by SIGKILL.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from typer.testing import CliRunner
 from fmtl.cli import build_app
 from fmtl.commands.scenarios import grouped
 from fmtl.tables import WIDTH
+
+Call = Callable[..., tuple[int, str, str]]
 
 
 def shown(*arguments: str) -> str:
@@ -26,6 +29,12 @@ def test_every_scenario_is_listed_once_with_its_clients_and_folders() -> None:
     assert rows["pascal_st_nyud_mt_4c"][1:3] == ["24", "PASCALContext"]
     assert rows["default"][1:3] == ["6", "-"]
     assert rows["m_fed_coco_instance_keypoints"][1:3] == ["4", "coco"]
+
+
+def test_unknown_scenario_is_a_users_mistake(fmtl: Call) -> None:
+    code, _, errors = fmtl("scenarios", "nope")
+    assert code == 2
+    assert "'nope'" in errors
 
 
 def test_scenarios_stand_under_their_papers_and_those_without_data_come_first() -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fmtl.errors import SettingError
 from fmtl.settings import (
-    SettingError,
     as_toml,
     default_settings,
     merge,

@@ -11,7 +11,7 @@ from run_folders import RunFolder as WrittenRun
 
 from fmtl.errors import SettingError
 from fmtl.sweeps.file import Sweep, read_sweep
-from fmtl.sweeps.perform import Selection, planned
+from fmtl.sweeps.perform import planned
 from fmtl.sweeps.plan import Job, clear, jobs_of, state_of
 from fmtl.sweeps.summary import failures, summarise
 from server_app.config import effective_config, parse_run_config
@@ -60,7 +60,7 @@ def test_foreign_files_in_a_run_to_be_done_anew_are_named_before_anything_is_rem
         finish(job)
     (jobs[-1].folder / "thesis.tex").touch()
     with pytest.raises(SettingError, match=r"thesis\.tex"):
-        planned(sweep, Selection(again=["*"]))
+        planned(sweep, again=["*"])
     assert json.loads((jobs[0].folder / "result.json").read_text())["status"] == "completed"
 
 

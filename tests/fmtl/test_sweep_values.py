@@ -10,9 +10,9 @@ import pytest
 from run_folders import RunFolder as WrittenRun
 
 from fmtl.engine import Engine
-from fmtl.settings import SettingError
+from fmtl.errors import SettingError
 from fmtl.sweeps.file import Sweep, read_sweep
-from fmtl.sweeps.perform import Selection, perform
+from fmtl.sweeps.perform import perform
 from fmtl.sweeps.plan import jobs_of
 from fmtl.sweeps.summary import summarise, write_summary
 from server_app.config import effective_config, parse_run_config
@@ -82,4 +82,4 @@ def test_every_row_says_what_was_given_for_it(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_written_to_is_named_with_its_setting(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, '[[runs]]\nstrategy = "local"\n', Path("/proc/x"))
     with pytest.raises(SettingError, match="--out /proc/x"):
-        perform(sweep, Selection(), Engine("inline"), print)
+        perform(sweep, Engine("inline"), print)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from errors import naming
 
-from fmtl.report.checks import NotComparableError
+from fmtl.errors import SettingError
 from fmtl.report.comparison import Column, Comparison, compare_runs
 from fmtl.report.run_reader import Run, read_run
 from tests.support.run_folders import RunFolder, table_1
@@ -161,22 +161,22 @@ def test_only_unfinished_runs_have_values_but_no_known_metric(run: Runs) -> None
 
 def test_other_scenario_other_tasks_or_other_metric_cannot_be_compared(run: Runs) -> None:
     base = run({"a": {"semseg": 40.0}})
-    with pytest.raises(NotComparableError, match="'default' and run-2 of 'other'"):
+    with pytest.raises(SettingError, match="'default' and run-2 of 'other'"):
         compare_runs([base, run({"a": {"semseg": 40.0}}, scenario="other")])
-    with pytest.raises(NotComparableError, match=naming("run-3", "a/edge", "run-1")):
+    with pytest.raises(SettingError, match=naming("run-3", "a/edge", "run-1")):
         compare_runs([base, run({"a": {"semseg": 40.0, "edge": 1.0}})])
-    with pytest.raises(NotComparableError, match=naming("run-4", "b/semseg", "run-1", "a/semseg")):
+    with pytest.raises(SettingError, match=naming("run-4", "b/semseg", "run-1", "a/semseg")):
         compare_runs([base, run({"b": {"semseg": 40.0}})])
     changed = run({"a": {"semseg": 40.0}})
     result = changed.folder / "result.json"
     result.write_text(result.read_text(encoding="utf-8").replace("mIoU", "pixel accuracy"), encoding="utf-8")
-    with pytest.raises(NotComparableError, match=naming("mIoU", "run-1", "pixel accuracy")):
+    with pytest.raises(SettingError, match=naming("mIoU", "run-1", "pixel accuracy")):
         compare_runs([base, read_run(changed.folder)])
 
 
 def test_run_given_twice_is_refused(run: Runs) -> None:
     base = run({"a": {"semseg": 40.0}})
-    with pytest.raises(NotComparableError, match=naming("twice")):
+    with pytest.raises(SettingError, match=naming("twice")):
         compare_runs([base, base])
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fmtl.report.run_reader import RunFolderError, read_run
+from fmtl.errors import SettingError
+from fmtl.report.run_reader import read_run
 from tests.support.run_folders import RunFolder
 
 VALUES = {"a": {"semseg": 40.0}, "b": {"depth": 0.6, "edge": "no reply in round 3"}}
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(RunFolderError) as caught:
+    with pytest.raises(SettingError) as caught:
         read_run(folder)
     return str(caught.value)
 
