@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import minimize
 
 from fmtl_strategies.maths.rows import Float64Array, check_gram
 
@@ -94,6 +93,8 @@ def _solve_reference(gram: Float64Array, c: float) -> ConflictAverseSolution:
         return float(w @ gram @ start) + c * mean_norm * math.sqrt(quadratic + REFERENCE_EPSILON)
 
     constraint = {"type": "eq", "fun": lambda w: 1.0 - w.sum()}
+    from scipy.optimize import minimize  # a second of import that no other method needs
+
     found = minimize(objective, start, bounds=[(0.0, 1.0)] * count, constraints=constraint)
     weights = np.asarray(found.x, dtype=np.float64)
     weighted_norm = math.sqrt(max(float(weights @ gram @ weights), 0.0))

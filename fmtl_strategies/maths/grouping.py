@@ -1,8 +1,6 @@
 """Grouping clients by the cosines of their deviations (MaT-FL; methods.md 1.7). Shapes: N clients."""
 
 import numpy as np
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
 
 from fmtl_strategies.maths.rows import Float64Array
 
@@ -23,6 +21,10 @@ def hard_groups(cosines_nn: Float64Array, count: int) -> list[int]:
         distances_nn = np.maximum(1.0 - cosines_nn, 0.0)
         np.fill_diagonal(distances_nn, 0.0)
         # Merges are taken one by one: cutting at a height could leave fewer groups where two merges are equally high.
+        # A second of import that no other method needs.
+        from scipy.cluster.hierarchy import linkage
+        from scipy.spatial.distance import squareform
+
         merges = linkage(squareform(distances_nn, checks=False), method="average")
         for step, (one, other) in enumerate(merges[: clients - count, :2]):
             members[clients + step] = members.pop(int(one)) + members.pop(int(other))
