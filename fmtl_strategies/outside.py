@@ -27,6 +27,10 @@ class UnknownStrategyError(ValueError):
     """A strategy that is not registered, or a class outside the project that cannot be used."""
 
 
+def _refused(name: str, why: str) -> UnknownStrategyError:
+    return UnknownStrategyError(f"strategy = {name!r}: {why}")
+
+
 def is_outside(name: str) -> bool:
     """Whether a strategy's name means a class outside this project."""
     return ":" in name
@@ -44,19 +48,18 @@ def outside_class(name: str, taken: Collection[str]) -> type[PersonalizedStrateg
     """
     module_name, _, attribute = name.partition(":")
     if not _OUTSIDE.fullmatch(name):
-        raise UnknownStrategyError(f"strategy = {name!r}: expected module:Class, as in my_module:MyStrategy")
+        raise _refused(name, "expected module:Class, as in my_module:MyStrategy")
     module = _outside_module(name, module_name)
     found = getattr(module, attribute, None)
     if found is None:
         classes = [key for key, value in vars(module).items() if _is_strategy(value) and not inspect.isabstract(value)]
         known = f"it has {', '.join(sorted(classes))}" if classes else "it has no strategy at all"
-        raise UnknownStrategyError(
-            f"strategy = {name!r}: {module_name} ({module.__file__}) has no {attribute}; {known}. Correct the name"
-        )
+        raise _refused(name, f"{module_name} ({module.__file__}) has no {attribute}; {known}. Correct the name")
     if not _is_strategy(found):
-        raise UnknownStrategyError(
-            f"strategy = {name!r}: {attribute} in {module_name} is not a class derived from "
-            f"fmtl_strategies.round.base.PersonalizedStrategy. Derive it from that class"
+        raise _refused(
+            name,
+            f"{attribute} in {module_name} is not a class derived from "
+            f"fmtl_strategies.round.base.PersonalizedStrategy. Derive it from that class",
         )
     _require_complete(name, found, taken)
     checked: type[PersonalizedStrategy] = found
@@ -75,9 +78,10 @@ def _source(name: str, cls: type[PersonalizedStrategy]) -> dict[str, str]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UnknownStrategyError(
-            f"strategy = {name!r}: its file {path} cannot be read ({error}), so a run could not record which code it "
-            f"ran. Put the module into a file of its own, not into an archive"
+        raise _refused(
+            name,
+            f"its file {path} cannot be read ({error}), so a run could not record which code it "
+            f"ran. Put the module into a file of its own, not into an archive",
         ) from error
     return {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}
 
@@ -96,21 +100,20 @@ def _outside_module(name: str, module_name: str) -> ModuleType:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise UnknownStrategyError(
-                f"strategy = {name!r}: {module_name} imports {error.name}, which is not installed. Install it, or "
-                f"take the import out"
+            raise _refused(
+                name, f"{module_name} imports {error.name}, which is not installed. Install it, or take the import out"
             ) from error
-        raise UnknownStrategyError(
-            f"strategy = {name!r}: there is no module {error.name}, neither installed nor in {folder}. Start the "
-            f"command in the folder that holds it, or name that folder in the environment variable {STRATEGY_PATH}"
+        raise _refused(
+            name,
+            f"there is no module {error.name}, neither installed nor in {folder}. Start the "
+            f"command in the folder that holds it, or name that folder in the environment variable {STRATEGY_PATH}",
         ) from error
     top = module_name.partition(".")[0]
     meant = next((path for path in (folder / f"{top}.py", folder / top / "__init__.py") if path.is_file()), None)
     loaded = getattr(sys.modules[top], "__file__", None)
     if meant is not None and (loaded is None or Path(loaded).resolve() != meant.resolve()):
-        raise UnknownStrategyError(
-            f"strategy = {name!r}: {meant} is hidden by another module of that name ({loaded or 'part of Python'}). "
-            f"Rename yours"
+        raise _refused(
+            name, f"{meant} is hidden by another module of that name ({loaded or 'part of Python'}). Rename yours"
         )
     return module
 
@@ -123,25 +126,23 @@ def _require_complete(name: str, found: type[PersonalizedStrategy], taken: Colle
     """Refuse a class that lacks what the rest of the project takes from every strategy."""
     missing = sorted(getattr(found, "__abstractmethods__", frozenset()))
     if missing:
-        raise UnknownStrategyError(f"strategy = {name!r}: the class does not define {', '.join(missing)}. Write it")
+        raise _refused(name, f"the class does not define {', '.join(missing)}. Write it")
     for attribute, example in (("name", "like-minded"), ("summary_line", "mean of clients that agree")):
         value = getattr(found, attribute, None)
         if not isinstance(value, str) or not value:
-            raise UnknownStrategyError(
-                f'strategy = {name!r}: the class has no {attribute}. Add a line such as {attribute} = "{example}"'
-            )
+            raise _refused(name, f'the class has no {attribute}. Add a line such as {attribute} = "{example}"')
     if not _NAME.fullmatch(found.name):
-        raise UnknownStrategyError(
-            f"strategy = {name!r}: name = {found.name!r} must consist of small letters, digits and hyphens, because "
-            f"settings begin with it. Choose another name"
+        raise _refused(
+            name,
+            f"name = {found.name!r} must consist of small letters, digits and hyphens, because "
+            f"settings begin with it. Choose another name",
         )
     if found.name in taken:
-        raise UnknownStrategyError(
-            f"strategy = {name!r}: name = {found.name!r} is that of a strategy of this project. Choose another name"
-        )
+        raise _refused(name, f"name = {found.name!r} is that of a strategy of this project. Choose another name")
     model = found.parameters_model
     if not (isinstance(model, type) and issubclass(model, StrategyParameters)):
-        raise UnknownStrategyError(
-            f"strategy = {name!r}: parameters_model = {model!r} is not a class derived from "
-            f"fmtl_strategies.parameters.StrategyParameters. Derive it from that class"
+        raise _refused(
+            name,
+            f"parameters_model = {model!r} is not a class derived from "
+            f"fmtl_strategies.parameters.StrategyParameters. Derive it from that class",
         )

@@ -7,17 +7,55 @@ history has kept, so that a round which is done again has its points once.
 from __future__ import annotations
 
 import os
+import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import masked_crc32c
 
 from fmtl_strategies.contract.files import JsonLines, explain_disk_full
-from server_app.event_file import Scalar, beginning, points
 from server_app.run_folder import RunFolder
 
 Line = Mapping[str, Any]
 FOLDER = "tensorboard"
 _LARGEST = 3.4e38
+
+
+class Scalar(NamedTuple):
+    """One point of one curve, at a round; the part of its tag before the first '/' groups curves."""
+
+    tag: str
+    step: int
+    value: float
+
+
+def beginning(wall_time: float) -> bytes:
+    """Return what a file begins with: its version, and that earlier points of the same run no longer count.
+
+    Args:
+        wall_time: seconds since the epoch.
+    """
+    session = Event(wall_time=wall_time, session_log=SessionLog(status=SessionLog.START))
+    return _record(Event(wall_time=wall_time, file_version="brain.Event:2")) + _record(session)
+
+
+def points(scalars: Iterable[Scalar], wall_time: float) -> bytes:
+    """Return the records of some points, which were made at a time (seconds since the epoch)."""
+    by_step: dict[int, Event] = {}
+    for scalar in scalars:
+        event = by_step.setdefault(scalar.step, Event(wall_time=wall_time, step=scalar.step))
+        event.summary.value.add(tag=scalar.tag, simple_value=scalar.value)
+    return b"".join(map(_record, by_step.values()))
+
+
+def _record(event: Event) -> bytes:
+    """Return an event as TensorBoard reads it. tensorboardX's own writer would write later, from a thread."""
+    content = event.SerializeToString()
+    length = struct.pack("<Q", len(content))
+    checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
+    return length + next(checksums) + content + next(checksums)
 
 
 class Telemetry:

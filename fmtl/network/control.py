@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -18,14 +18,8 @@ ANSWER_SECONDS = 120.0
 """Seconds the SuperLink may take for an answer."""
 
 
-@dataclass(frozen=True)
-class Node:
-    """A registered node.
-
-    Attributes:
-        status: ``registered`` (never seen), ``online`` or ``offline``.
-        since: UTC time at which it went online or offline; empty for one that was never seen.
-    """
+class Node(NamedTuple):
+    """A registered node: ``registered`` (never seen), ``online`` or ``offline``, and since when (UTC), if ever."""
 
     status: str
     since: str

@@ -54,6 +54,7 @@ def serve(path: Path, show: Callable[[str], None]) -> None:
     require_private(folder.certificates.server_key)
     folder.site_keys()
     require_space(folder.path)
+    env = service_environment(folder.home, os.environ)
     with (
         single_instance(folder.lock, f"a coordinator of {folder.path} is running already; end it first."),
         SignalWatch() as signals,
@@ -62,9 +63,50 @@ def serve(path: Path, show: Callable[[str], None]) -> None:
         signals.listening(),
     ):
         require_free_port(listen, f"port in {folder.settings_file}")
-        coordinator = _Coordinator(folder, listen, local, tree, show)
-        coordinator.start()
-        coordinator.watch()
+
+        def service(name: str, command: list[str], log: str) -> Service:
+            return Service(Program(name, command, env, folder.path, folder.logs / log), tree, show)
+
+        certificates = folder.certificates
+        superlink = service("the SuperLink", superlink_command(listen, certificates, folder.database), "link.log")
+        superexec = service("the SuperExec", superexec_command(local, certificates.ca), "app-runner.log")
+        sites = SiteRegister(folder, show)
+        folder.runs.mkdir(exist_ok=True)
+        write_connection(folder.home, local, certificates.ca)
+        _start_superlink(superlink, lambda: answers(local, certificates.ca))
+        superexec.start()
+        sites.start()
+        show(f"The coordinator listens on {listen}. Sites need {certificates.ca}.")
+        _watch(folder, superlink, superexec, sites, show)
+
+
+def _start_superlink(superlink: Service, there: Callable[[], bool]) -> None:
+    superlink.start()
+    deadline = time.monotonic() + START_SECONDS
+    while not there():
+        if superlink.ended or time.monotonic() > deadline:
+            raise NetworkSetupError(f"the SuperLink did not start; the end of its log:\n{superlink.output()[-2000:]}")
+        time.sleep(0.1)
+
+
+def _watch(
+    folder: CoordinatorFolder, superlink: Service, superexec: Service, sites: SiteRegister, show: Callable[[str], None]
+) -> None:
+    """Keep the programs running, with the folder's certificates and sites, until a signal comes."""
+    certificates, disk = CertificateWatch(folder.certificates, show), DiskWatch(folder.path, show)
+    look = time.monotonic() + _LOOK_EVERY
+    while True:
+        time.sleep(0.2)
+        superlink.watch()
+        superexec.watch()
+        if time.monotonic() < look:
+            continue
+        look = time.monotonic() + _LOOK_EVERY
+        certificates.warn()
+        if certificates.renewed():
+            superlink.restart()
+        disk.look()
+        sites.look()
 
 
 def require_free_port(listen: Endpoint, setting: str) -> None:
@@ -87,63 +129,3 @@ def require_free_port(listen: Endpoint, setting: str) -> None:
             raise NetworkSetupError(
                 f"{setting}: {listen.host} is not an address of this machine ({error}); use 0.0.0.0 for all of them."
             ) from error
-
-
-class _Coordinator:
-    def __init__(
-        self,
-        folder: CoordinatorFolder,
-        listen: Endpoint,
-        local: Endpoint,
-        tree: ProcessTree,
-        show: Callable[[str], None],
-    ) -> None:
-        self._folder = folder
-        self._local = local
-        self._show = show
-        self._env = service_environment(folder.home, os.environ)
-        superlink = superlink_command(listen, folder.certificates, folder.database)
-        superexec = superexec_command(local, folder.certificates.ca)
-        self._superlink = Service(
-            Program("the SuperLink", superlink, self._env, folder.path, folder.logs / "link.log"), tree, show
-        )
-        self._superexec = Service(
-            Program("the SuperExec", superexec, self._env, folder.path, folder.logs / "app-runner.log"), tree, show
-        )
-        self._sites = SiteRegister(folder, show)
-        self._listen = listen
-
-    def start(self) -> None:
-        """Start the programs, wait for the SuperLink, and register the sites."""
-        self._folder.runs.mkdir(exist_ok=True)
-        write_connection(self._folder.home, self._local, self._folder.certificates.ca)
-        self._superlink.start()
-        deadline = time.monotonic() + START_SECONDS
-        while not answers(self._local, self._folder.certificates.ca):
-            process = self._superlink.process
-            if process is None or process.poll() is not None or time.monotonic() > deadline:
-                raise NetworkSetupError(
-                    f"the SuperLink did not start; the end of its log:\n{self._superlink.output()[-2000:]}"
-                )
-            time.sleep(0.1)
-        self._superexec.start()
-        self._sites.start()
-        self._show(f"The coordinator listens on {self._listen}. Sites need {self._folder.certificates.ca}.")
-
-    def watch(self) -> None:
-        """Keep the programs running, with the folder's certificates and sites, until a signal comes."""
-        certificates = CertificateWatch(self._folder.certificates, self._show)
-        disk = DiskWatch(self._folder.path, self._show)
-        look = time.monotonic() + _LOOK_EVERY
-        while True:
-            time.sleep(0.2)
-            self._superlink.watch()
-            self._superexec.watch()
-            if time.monotonic() < look:
-                continue
-            look = time.monotonic() + _LOOK_EVERY
-            certificates.warn()
-            if certificates.renewed():
-                self._superlink.restart()
-            disk.look()
-            self._sites.look()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from fmtl.network.control import Control
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings, require_site_name
@@ -18,18 +20,20 @@ from fmtl_strategies.contract.files import write_json
 FIRST_PAUSE, LONGEST_PAUSE = 4.0, 60.0
 """Seconds until what failed is tried again: the first time, and at the longest; the pause doubles in between."""
 
-_Names = dict[str, dict[str, str]]
-"""Registered sites by node number: `name` and the text of the `key`."""
+
+class RegisteredSite(TypedDict):
+    """A site that the SuperLink knows, and the text of its key."""
+
+    name: str
+    key: str
 
 
-@dataclass(frozen=True)
-class FolderKeys:
-    """The keys that lie in a coordinator's folder.
+_Names = dict[str, RegisteredSite]
+"""Registered sites by node number."""
 
-    Attributes:
-        texts: content of each site's key file by name; None where it is no key or cannot be read.
-        problems: what is wrong with files, as sentences.
-    """
+
+class FolderKeys(NamedTuple):
+    """The keys in a coordinator's folder: text by site, None where it is no key; and what is wrong with files."""
 
     texts: Mapping[str, str | None]
     problems: tuple[str, ...]
@@ -110,7 +114,7 @@ class SiteRegister:
         if failures:
             raise NetworkSetupError("\n".join(failures))
 
-    def _revoke_where_gone(self, node: str, site: Mapping[str, str], keys: FolderKeys, current: set[str]) -> None:
+    def _revoke_where_gone(self, node: str, site: RegisteredSite, keys: FolderKeys, current: set[str]) -> None:
         if node in current:
             # A key that is there and cannot be read shuts nobody out: that could not be taken back.
             if site["name"] in keys.texts and keys.texts[site["name"]] in (None, site["key"]):
@@ -162,24 +166,15 @@ def read_names(path: Path) -> _Names:
     if not path.is_file():
         return {}
     try:
-        content: _Names = json.loads(path.read_text(encoding="utf-8"))
-        if all({"name", "key"} <= site.keys() for site in content.values()):
-            return content
-    except (ValueError, AttributeError) as error:
-        raise NetworkSetupError(_damaged(path)) from error
-    raise NetworkSetupError(_damaged(path))
+        return TypeAdapter(_Names).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise NetworkSetupError(f"{path} is damaged; put it back from a backup, together with link.db.") from error
 
 
-def _damaged(path: Path) -> str:
-    return f"{path} is damaged; put it back from a backup, together with link.db."
-
-
-@dataclass(frozen=True)
-class SiteState:
+class SiteState(NamedTuple):
     """A site as the coordinator sees it.
 
     Attributes:
-        name: its name.
         state: ``online``, ``offline`` or ``registered`` (never seen); ``not yet registered``; ``revoking``: its
             key is no longer in the folder, and the SuperLink still knows it; ``key cannot be read``.
         since: time of the last change, or empty.

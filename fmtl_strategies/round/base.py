@@ -33,7 +33,7 @@ from fmtl_strategies.flower_compat import log
 from fmtl_strategies.parameters import Origin, StrategyParameters, value_origins
 from fmtl_strategies.round.admission import RejectedReplyError, ReplySpec, admit_report, admit_updates
 from fmtl_strategies.round.defence import defend
-from fmtl_strategies.round.enrolment import EnrolmentOptions, Roster, enrol
+from fmtl_strategies.round.enrolment import Roster, enrol
 from fmtl_strategies.round.record import RoundRecord
 from fmtl_strategies.round.store import ParameterStore, PoolRound, RowKey, require_finite
 from fmtl_strategies.settings import RunConfig
@@ -239,8 +239,7 @@ class PersonalizedStrategy(Strategy, Generic[ParametersT]):
 
     def enrol(self, grid: Grid) -> None:
         """Ask nodes that are new who they are, and bind those whose answer holds."""
-        options = EnrolmentOptions(self.experiment, self.settings, self.exchanged_kinds(), self.start_for)
-        enrol(grid, self.roster, self.store, options)
+        enrol(grid, self)
 
     def shared_groups(self, profile: ClientProfile) -> tuple[str, ...]:
         """Return the groups this client exchanges, encoder first, then by task."""

@@ -6,9 +6,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Message, MessageType
@@ -39,8 +39,11 @@ from fmtl_strategies.round.admission import (
     update_norm,
 )
 from fmtl_strategies.round.exchange import RetryPolicy, send_and_collect
-from fmtl_strategies.round.store import ParameterStore, RowKey
-from fmtl_strategies.settings import RunConfig, RunConfigError
+from fmtl_strategies.round.store import RowKey
+from fmtl_strategies.settings import RunConfigError
+
+if TYPE_CHECKING:
+    from fmtl_strategies.round.base import PersonalizedStrategy
 
 
 class RosterError(ValueError):
@@ -127,29 +130,6 @@ class Roster:
         return new
 
 
-@dataclass(frozen=True)
-class EnrolmentOptions:
-    """How nodes are asked. One that was refused, or gave no answer, is asked again after ten times `enrolment-timeout`,
-    so that one dead node delays rounds by a tenth at most.
-
-    Attributes:
-        experiment: name of the run across restarts.
-        settings: of the run; clients derive their starting model from what they are sent of it.
-        shared_kinds: kinds of groups the strategy exchanges.
-        start_for: what a client's group starts from, (D,) float32; None where the client itself has to provide it.
-    """
-
-    experiment: str
-    settings: RunConfig
-    shared_kinds: Sequence[str]
-    start_for: Callable[[ClientProfile, str], FloatArray | None]
-
-    @property
-    def policy(self) -> RetryPolicy:
-        """How long answers are waited for. A node that went away is not: it is asked anew once it is back."""
-        return RetryPolicy(self.settings.waiting.enrolment_timeout, self.settings.waiting.retries)
-
-
 def read_known_sites(path: str) -> dict[int, str] | None:
     """Return which client a node has to be, by node id, as the coordinator has written it; None where no file is named.
 
@@ -168,58 +148,61 @@ def read_known_sites(path: str) -> dict[int, str] | None:
         ) from error
 
 
-def exchange(
-    grid: Grid,
-    bodies: Mapping[int, tuple[str, BaseModel]],
-    policy: RetryPolicy,
-    profiles: Mapping[int, ClientProfile] | None = None,
-) -> dict[int, Message | None]:
-    """Send one message to each node and return the replies by node, None where none came.
-
-    Replies are matched by message id: an error reply for a lost node is signed by the link, not by the node.
-    """
-    messages = [
-        Message(to_records(text), node, message_type, ttl=policy.timeout_seconds)
-        for node, (message_type, text) in sorted(bodies.items())
-    ]
-    metadata = [(message.metadata.dst_node_id, message.metadata) for message in messages]
-    collected = send_and_collect(grid, messages, policy, profiles=profiles)
-    replies = {reply.metadata.reply_to_message_id: reply for reply in collected}
-    return {node: replies.get(sent.message_id) for node, sent in metadata}
-
-
-def enrol(grid: Grid, roster: Roster, store: ParameterStore, options: EnrolmentOptions) -> None:
+def enrol(grid: Grid, strategy: PersonalizedStrategy) -> None:
     """Ask every connected node that is not yet bound who it is; bind those whose answer holds.
+
+    One that was refused, or gave no answer, is asked again after ten times `enrolment-timeout`, so that one dead node
+    delays rounds by a tenth at most.
 
     Args:
         grid: connection to the nodes.
-        roster: receives the clients, and the reasons of those refused.
-        store: receives a row for every shared group of a new client.
-        options: how to ask.
+        strategy: its roster receives the clients, and the reasons of those refused; its store a row for every shared
+            group of a new client.
     """
+    roster, settings = strategy.roster, strategy.settings
     alive = list(grid.get_node_ids())
-    strangers = roster.strangers(alive, retry_seconds=10 * options.settings.waiting.enrolment_timeout)
+    strangers = roster.strangers(alive, retry_seconds=10 * settings.waiting.enrolment_timeout)
     if not strangers:
         return
-    question = Question(experiment=options.experiment, settings=options.settings.local)
-    replies = exchange(grid, dict.fromkeys(strangers, (MessageType.QUERY, question)), options.policy)
+    question = Question(experiment=strategy.experiment, settings=settings.local)
+    replies = _ask(grid, strategy, MessageType.QUERY, dict.fromkeys(strangers, question), {})
     answers: dict[int, ClientProfile] = {}
-    names = read_known_sites(options.settings.known_sites)
+    names = read_known_sites(settings.known_sites)
     for node, reply in replies.items():
         try:
             profile = read_text(open_reply(reply).content, ClientProfile)
             _check_own_name(node, profile, names)
-            roster.check(node, profile, [*roster_nodes(roster, alive), *answers])
-            _check_not_claimed(profile, answers.values())
+            roster.check(node, profile, [*(known for _, known in roster.present(alive)), *answers])
+            if any(other.client == profile.client for other in answers.values()):
+                raise RosterError(
+                    f"client name {profile.client!r} is claimed by two new nodes at once; give every site its own name"
+                )
             answers[node] = profile
         except (RejectedReplyError, MessageError, RosterError) as error:
             _refuse(roster, node, error)
-    _give_starts(grid, roster, store, answers, options)
+    _give_starts(grid, strategy, dict(sorted(answers.items(), key=lambda item: item[1].client)))
 
 
-def roster_nodes(roster: Roster, alive: Iterable[int]) -> list[int]:
-    """Return the connected nodes already bound to a client."""
-    return [node for _, node in roster.present(alive)]
+def _ask(
+    grid: Grid,
+    strategy: PersonalizedStrategy,
+    message_type: str,
+    texts: Mapping[int, BaseModel],
+    profiles: Mapping[int, ClientProfile],
+) -> dict[int, Message | None]:
+    """Send one message to each node and return the replies by node, None where none came."""
+    waiting = strategy.settings.waiting
+    # A node that went away is not waited for: it is asked anew once it is back.
+    policy = RetryPolicy(waiting.enrolment_timeout, waiting.retries)
+    messages = [
+        Message(to_records(text), node, message_type, ttl=policy.timeout_seconds)
+        for node, text in sorted(texts.items())
+    ]
+    # Matched by message id: an error reply for a lost node is signed by the link, not by the node.
+    metadata = [(message.metadata.dst_node_id, message.metadata) for message in messages]
+    collected = send_and_collect(grid, messages, policy, profiles=profiles)
+    replies = {reply.metadata.reply_to_message_id: reply for reply in collected}
+    return {node: replies.get(sent.message_id) for node, sent in metadata}
 
 
 def _check_own_name(node: int, profile: ClientProfile, names: Mapping[int, str] | None) -> None:
@@ -233,72 +216,52 @@ def _check_own_name(node: int, profile: ClientProfile, names: Mapping[int, str] 
     )
 
 
-def _check_not_claimed(profile: ClientProfile, others: Iterable[ClientProfile]) -> None:
-    if any(other.client == profile.client for other in others):
-        raise RosterError(
-            f"client name {profile.client!r} is claimed by two new nodes at once; give every site its own name"
-        )
-
-
-def _give_starts(
-    grid: Grid, roster: Roster, store: ParameterStore, answers: dict[int, ClientProfile], options: EnrolmentOptions
-) -> None:
+def _give_starts(grid: Grid, strategy: PersonalizedStrategy, waiting: dict[int, ClientProfile]) -> None:
     """Fill the store for new clients: from rows that exist, else from the first client by name that has the group."""
-    kinds = options.shared_kinds
-    waiting = dict(sorted(answers.items(), key=lambda item: item[1].client))
+    roster, store = strategy.roster, strategy.store
     while waiting:
-        wanted = _place_known_starts(store, options, waiting)
-        for node in [n for n in waiting if n not in wanted or not wanted[n]]:
-            if _complete(store, kinds, waiting[node]):
+        wanted = _place_known_starts(strategy, waiting)
+        for node in [n for n in waiting if not wanted[n]]:
+            if all(RowKey(waiting[node].client, group) in store for group in strategy.shared_groups(waiting[node])):
                 roster.bind(node, waiting.pop(node))
-        requests = {node: groups for node, groups in wanted.items() if groups}
+        requests = {
+            node: InitialRequest(experiment=strategy.experiment, settings=strategy.settings.local, groups=tuple(groups))
+            for node, groups in wanted.items()
+            if groups
+        }
         if not requests:
             continue
-        bodies = {
-            node: InitialRequest(experiment=options.experiment, settings=options.settings.local, groups=tuple(groups))
-            for node, groups in requests.items()
-        }
-        questions = {node: (QUERY_INITIAL, body) for node, body in bodies.items()}
-        replies = exchange(grid, questions, options.policy, waiting)
-        for node, groups in requests.items():
+        replies = _ask(grid, strategy, QUERY_INITIAL, requests, waiting)
+        for node, request in requests.items():
+            client, layouts = waiting[node].client, waiting[node].groups
             try:
-                for group, flat in _initial_arrays(replies[node], waiting[node], groups).items():
-                    store.add(RowKey(waiting[node].client, group), waiting[node].groups[group], flat)
+                for group, flat in _initial_arrays(replies[node], waiting[node], request.groups).items():
+                    store.add(RowKey(client, group), layouts[group], flat)
             except (RejectedReplyError, WireError) as error:
                 _refuse(roster, node, error, "starting parameters: ")
-                if waiting[node].client not in roster.profiles:
-                    store.remove_client(waiting[node].client)
+                if client not in roster.profiles:
+                    store.remove_client(client)
                 del waiting[node]
 
 
-def _place_known_starts(
-    store: ParameterStore, options: EnrolmentOptions, waiting: Mapping[int, ClientProfile]
-) -> dict[int, list[str]]:
-    """Add every row whose start exists; return, by node, the groups that this node has to provide itself.
-
-    Of several waiting clients with the same need only the first by name is asked: the others start from its rows.
-    """
+def _place_known_starts(strategy: PersonalizedStrategy, waiting: Mapping[int, ClientProfile]) -> dict[int, list[str]]:
+    """Add every row whose start exists; return, by node, the groups that this node has to provide itself."""
+    # Of several waiting clients with the same need only the first by name is asked: the others start from its rows.
     asked: set[tuple[str, str]] = set()
     wanted: dict[int, list[str]] = {}
     for node, profile in waiting.items():
         wanted[node] = []
-        for kind in options.shared_kinds:
-            for group in profile.groups_of_kind(kind):
-                key, layout = RowKey(profile.client, group), profile.groups[group]
-                if key in store:
-                    continue
-                start = options.start_for(profile, group)
-                need = (group, layout.signature)
-                if start is not None:
-                    store.add(key, layout, start)
-                elif need not in asked:
-                    asked.add(need)
-                    wanted[node].append(group)
+        for group in strategy.shared_groups(profile):
+            key, layout = RowKey(profile.client, group), profile.groups[group]
+            if key in strategy.store:
+                continue
+            start = strategy.start_for(profile, group)
+            if start is not None:
+                strategy.store.add(key, layout, start)
+            elif (group, layout.signature) not in asked:
+                asked.add((group, layout.signature))
+                wanted[node].append(group)
     return wanted
-
-
-def _complete(store: ParameterStore, kinds: Sequence[str], profile: ClientProfile) -> bool:
-    return all(RowKey(profile.client, group) in store for kind in kinds for group in profile.groups_of_kind(kind))
 
 
 def _initial_arrays(reply: Message | None, profile: ClientProfile, groups: Sequence[str]) -> dict[str, FloatArray]:

@@ -11,10 +11,9 @@ import pytest
 from fmtl import toy_federation as toy
 from fmtl_strategies.methods.fedper import FedPer
 from server_app.config import RunConfig
-from server_app.event_file import Scalar, beginning, points
 from server_app.rounds import run_rounds
 from server_app.run_folder import RunFolder
-from server_app.telemetry import Telemetry, last_events, scalars
+from server_app.telemetry import Scalar, Telemetry, beginning, last_events, points, scalars
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -59,15 +58,6 @@ def test_tensorboard_reads_the_points_that_were_written(tmp_path: Path) -> None:
     curves = _read_back(tmp_path)
     assert curves["score/depth/a"] == [(1, 0.5), (300, pytest.approx(1e-30, rel=1e-6))]
     assert curves["loss/é"] == [(1, -2.0)]
-
-
-def test_tensorboards_own_writer_makes_the_same_record() -> None:
-    event_pb2 = pytest.importorskip("tensorboard.compat.proto.event_pb2")
-    record = points([Scalar("a/b", 7, 0.5), Scalar("c", 7, 2.0)], 99.25)
-    event = event_pb2.Event.FromString(record[12:-4])
-    assert (event.wall_time, event.step) == (99.25, 7)
-    assert [(value.tag, value.simple_value) for value in event.summary.value] == [("a/b", 0.5), ("c", 2.0)]
-    assert event.SerializeToString() == record[12:-4]
 
 
 def test_every_kind_of_number_of_a_round_has_a_curve() -> None:
