@@ -54,8 +54,11 @@ def run(
     # A cluster takes seconds to start, and so does torch: one does it while the other does.
     with starting_cluster(chosen) if chosen.name == "ray" else nullcontext() as cluster:
         plan = _planned(config, path, clients)
+        from server_app.app import run as serve
+
         with _grid(chosen, plan, cluster) as grid, _log_to(path / LOG_FILE, show):
-            return _serve(plan, grid, chosen)
+            _note_launch(plan, chosen)
+            return serve(grid, plan.config, plan.parameters, path)
 
 
 @dataclass(frozen=True)
@@ -111,18 +114,18 @@ def _grid(engine: Engine, plan: _Plan, cluster: PrivateCluster | None) -> Iterat
             grid.close()
 
 
-def _serve(plan: _Plan, grid: Grid, engine: Engine) -> dict[str, Any]:
+def _note_launch(plan: _Plan, engine: Engine) -> None:
+    """Write down for `fmtl resume` how a new run was started."""
     from fmtl_strategies.contract.files import write_json
     from fmtl_strategies.contract.paths import strategy_folder
-    from server_app.app import run as serve
 
-    if not plan.config.resume and not (plan.folder / "config.json").exists():
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        launch = {**asdict(engine), "clients": len(plan.node_configs)}
-        if ":" in plan.config.strategy:
-            launch["strategy_path"] = str(strategy_folder(os.environ))
-        write_json(plan.folder / LAUNCH_FILE, launch)
-    return serve(grid, plan.config, plan.parameters, plan.folder)
+    if plan.config.resume or (plan.folder / "config.json").exists():
+        return
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    launch = {**asdict(engine), "clients": len(plan.node_configs)}
+    if ":" in plan.config.strategy:
+        launch["strategy_path"] = str(strategy_folder(os.environ))
+    write_json(plan.folder / LAUNCH_FILE, launch)
 
 
 @contextmanager

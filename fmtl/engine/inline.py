@@ -74,11 +74,6 @@ def with_id(message: Message) -> str:
     return str(message.metadata.message_id)
 
 
-def failed(message: Message, error: BaseException) -> Message:
-    """Return the reply of a client whose app raised, in the form that Flower's nodes give it."""
-    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{type(error)}:<'{error}'>"), reply_to=message)
-
-
 ClientFunction = Callable[[Message, Context], Message]
 
 
@@ -109,7 +104,13 @@ class InlineGrid(LocalGrid):
         ids = []
         for message in messages:
             ids.append(with_id(message))
-            self._replies[ids[-1]] = self._answer(message)
+            try:
+                with _threads(self._threads):
+                    reply = self._client(message, self.context_of(message))
+            except Exception as error:  # a real node turns every exception of a ClientApp into an error reply as well
+                text = f"{type(error)}:<'{error}'>"
+                reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, text), reply_to=message)
+            self._replies[ids[-1]] = reply
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -122,13 +123,6 @@ class InlineGrid(LocalGrid):
         replies = self.pull_messages(self.push_messages(messages))
         late = timeout is not None and time.monotonic() - started > timeout
         return [] if late else replies
-
-    def _answer(self, message: Message) -> Message:
-        try:
-            with _threads(self._threads):
-                return self._client(message, self.context_of(message))
-        except Exception as error:  # a real node turns every exception of a ClientApp into an error reply as well
-            return failed(message, error)
 
 
 @contextmanager
