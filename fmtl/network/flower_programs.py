@@ -183,9 +183,6 @@ def start_app(folder: CoordinatorFolder, env: dict[str, str], app: Path, run_con
         env: environment of the command.
         app: folder of the app.
         run_config: TOML file with the run config.
-
-    Raises:
-        NetworkSetupError: it failed, with its reason, or did not end in time.
     """
     full = [find_program("flwr"), "run", str(app), CONNECTION, "--run-config", str(run_config), "--format", "json"]
     try:
