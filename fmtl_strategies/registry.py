@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fmtl_strategies.building_blocks.wrapping import WrappingParameters, WrappingStrategy
 from fmtl_strategies.contract.settings import correction
@@ -161,52 +161,37 @@ def make_strategy(name: str, settings: RunConfig, parameters: Mapping[str, objec
     return cls(settings, own[1], strategy_class(base)(settings, base_parameters))
 
 
-@dataclass(frozen=True)
-class InForce:
+class InForce(NamedTuple):
     """What a strategy reads.
 
     Attributes:
-        strategy: its name in the run config.
         sections: its own section, and that of the strategy it wraps.
         imposed: values it sets itself in the section of the strategy it wraps, by run-config key.
     """
 
     strategy: str
     sections: tuple[str, ...]
-    imposed: Mapping[str, object] = field(default_factory=dict)
+    imposed: Mapping[str, object] = {}
 
     def reads(self, key: str) -> bool:
         """Whether the value of a key `<section>.<parameter>` can change the run."""
         return key.partition(".")[0] in self.sections and key not in self.imposed
 
-    def refuse(self, given: Mapping[str, object]) -> None:
-        """Refuse values that the user has set and the strategy does not read.
-
-        Args:
-            given: values by run-config key, without defaults; keys without a dot are no strategy's.
-
-        Raises:
-            StrategyParameterError: names the key, the strategy, and the sections it reads.
-        """
-        for key, value in given.items():
-            if "." in key and not self.reads(key):
-                raise StrategyParameterError(self._why(key, value))
-
-    def refuse_changed(self, values: Mapping[str, object]) -> None:
-        """Refuse values that the strategy does not read and that are not their defaults.
-
-        For run configs in which defaults and what the user has set have been merged, as Flower does.
+    def refuse(self, values: Mapping[str, object], *, but_defaults: bool = False) -> None:
+        """Refuse values that the strategy does not read.
 
         Args:
             values: values by run-config key; keys without a dot are no strategy's.
+            but_defaults: let defaults pass, as where they and what the user has set are merged: Flower does that.
 
         Raises:
-            StrategyParameterError: such a value, or one of another strategy that does not exist or is impossible.
+            StrategyParameterError: names the key, the strategy, and the sections it reads; or says what is wrong with
+                a value of another strategy, where those are compared with their defaults.
         """
         for key, value in values.items():
-            if "." not in key or self.reads(key) or self.imposed.get(key) == value:
+            if "." not in key or self.reads(key):
                 continue
-            if not _is_default(key, value):
+            if not but_defaults or (self.imposed.get(key) != value and not _is_default(key, value)):
                 raise StrategyParameterError(self._why(key, value))
 
     def _why(self, key: str, value: object) -> str:

@@ -12,10 +12,10 @@ from flwr.serverapp import Grid, ServerApp
 
 from fmtl_strategies.contract.paths import run_folder
 from fmtl_strategies.flower_compat import log
-from fmtl_strategies.registry import make_strategy
+from fmtl_strategies.registry import make_strategy, strategy_source
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.record import RoundRecord
-from server_app.config import RunConfig, changed_source, effective_config, parse_run_config, source_record
+from server_app.config import RunConfig, changed_source, effective_config, parse_run_config
 from server_app.result import final_result, totals
 from server_app.rounds import RunFailedError, run_rounds
 from server_app.run_folder import RunFolder, RunFolderError, library_versions
@@ -68,8 +68,9 @@ def _open_folder(folder: RunFolder, config: RunConfig, parameters: dict[str, Any
             "run_config": effective,
             "experiment": experiment,
             "versions": library_versions(),
-            **source_record(config.strategy),
         }
+        if (source := strategy_source(config.strategy)) is not None:
+            saved["strategy_source"] = source
         folder.create(saved)
         return saved
     saved = folder.open()

@@ -55,7 +55,7 @@ def parse_run_config(values: Mapping[str, Any]) -> tuple[RunConfig, dict[str, An
     given = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
     if issubclass(chosen, WrappingStrategy):
         given |= {key: value for key, value in values.items() if "." in key and not key.startswith(prefix)}
-    in_force(config.strategy, values).refuse_changed(values)
+    in_force(config.strategy, values).refuse(values, but_defaults=True)
     return config, {**_parameters_in_text(config), **given}
 
 
@@ -100,16 +100,6 @@ def _parameters_in_text(config: RunConfig) -> dict[str, bool | int | float | str
     return dict(parse_parameter_text(config.strategy_parameters))
 
 
-KEY = "strategy_source"
-"""Of config.json; absent for a strategy of this project, whose version is among the versions of libraries."""
-
-
-def source_record(strategy: str) -> dict[str, Any]:
-    """Return what config.json records of a strategy's code; empty for a strategy of this project."""
-    source = strategy_source(strategy)
-    return {} if source is None else {KEY: source}
-
-
 def changed_source(strategy: str, saved: Mapping[str, Any]) -> str | None:
     """Return what has become of a strategy's code since a run was started; None where it is the same.
 
@@ -117,7 +107,7 @@ def changed_source(strategy: str, saved: Mapping[str, Any]) -> str | None:
         strategy: its name in the run config.
         saved: content of the run's config.json.
     """
-    now, before = strategy_source(strategy), saved.get(KEY)
+    now, before = strategy_source(strategy), saved.get("strategy_source")
     if now is None or now == before:
         return None
     if not isinstance(before, dict):

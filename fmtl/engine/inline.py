@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,14 +53,6 @@ class LocalGrid(Grid):
     def get_nodes(self) -> Iterable[NodeInfo]:
         """Return the nodes' descriptions."""
         return [NodeInfo(node_id=node_id) for node_id in self._contexts]
-
-    @abstractmethod
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Give every message to its node and return the messages' ids."""
-
-    @abstractmethod
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies to these messages that are there, each once."""
 
     def context_of(self, message: Message) -> Context:
         """Return the context of the node that a message is for."""

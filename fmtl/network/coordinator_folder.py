@@ -45,22 +45,7 @@ class CoordinatorSettings(StrictModel):
 
 
 class CoordinatorFolder:
-    """Where a coordinator keeps everything; nothing is read or made here.
-
-    Args:
-        path: the folder; made absolute.
-
-    Attributes:
-        settings_file: the settings.
-        certificates: CA certificate and server certificate.
-        sites: public keys of the sites, one file each.
-        node_names: JSON object: node number to site.
-        database: the SuperLink's memory.
-        home: Flower's own files.
-        logs: of the programs.
-        runs: run folders.
-        lock: held while the coordinator runs.
-    """
+    """Where a coordinator keeps everything, as listed above; nothing is read or made here."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
@@ -85,13 +70,12 @@ class CoordinatorFolder:
             ) from error
 
     def site_keys(self) -> dict[str, Path]:
-        """Return the public keys of the sites by name, sorted."""
-        found = {}
-        for path in self.key_files():
+        """Return the public keys of the sites by name, sorted; a file that holds none, or has no site's name, fails."""
+        files = self.key_files()
+        for path in files:
             require_site_name(path)
             require_public_key(path)
-            found[path.stem] = path
-        return found
+        return {path.stem: path for path in files}
 
 
 def require_site_name(key: Path) -> str:

@@ -14,10 +14,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from fmtl_datasets.scenarios.scenario import ClientEntry, Scenario, load_scenario
 from ruamel.yaml import YAML
@@ -36,6 +35,7 @@ from fmtl.network.errors import NetworkSetupError
 from fmtl.network.flower_programs import answers, free_port, service_environment
 from fmtl.network.runs import follow, new_run, submit
 from fmtl.network.site_keys import make_site_key
+from fmtl.network.site_register import read_names
 from fmtl.processes import ProcessTree, ending_leftovers
 from fmtl_strategies.registry import in_force, make_strategy
 from server_app.config import parse_run_config
@@ -157,8 +157,7 @@ class Rehearsal:
     def submit(self, values: Mapping[str, Any], name: str) -> str:
         """Start a run and return Flower's number of it."""
         source = ({**values, "scenario": self.scenario.name}, "rehearsal")
-        launch = new_run(self.coordinator.path, [source], name)
-        return submit(*launch)
+        return submit(*new_run(self.coordinator.path, [source], name))
 
     def flower_environment(self) -> dict[str, str]:
         """Return the environment of `flwr` commands against the coordinator."""
@@ -181,9 +180,7 @@ class Rehearsal:
             time.sleep(0.1)
 
     def _registered(self) -> set[str]:
-        path = self.coordinator.node_names
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return {site["name"] for site in content.values()}
+        return {site["name"] for site in read_names(self.coordinator.node_names).values()}
 
     def _start(
         self, name: str, *arguments: str, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
@@ -205,8 +202,7 @@ def _as_keys(entry: ClientEntry) -> dict[str, Any]:
     return given
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What to rehearse.
 
     Attributes:

@@ -29,9 +29,7 @@ class Program:
 
     Attributes:
         name: what messages call it.
-        command: program and arguments.
         env: its whole environment.
-        folder: working directory.
         log: file that gets what it prints, appended to.
         fatal: part of its output by the reason to give up on it: starting it again would not help, or not for long.
         stuck: parts of its output after which it may go on running without doing anything.
@@ -155,9 +153,9 @@ class Service:
         steady = now - self._started > STEADY_SECONDS
         reason = next((reason for sign, reason in self.program.fatal.items() if sign in text), None)
         if reason is not None:
-            first = self._fatal_since is None or steady
-            since = self._fatal_since = now if self._fatal_since is None or steady else self._fatal_since
-            if now - since >= self.patience:
+            if first := self._fatal_since is None or steady:
+                self._fatal_since = now
+            if now - (self._fatal_since or now) >= self.patience:
                 raise NetworkSetupError(reason)
             if first:
                 self._show(f"{self.program.name} ended: {reason} Trying again for {self.patience:.0f} s.")

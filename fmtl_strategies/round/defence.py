@@ -171,15 +171,11 @@ def _record(verdict: Verdict, record: RoundRecord, dropped: set[RowKey], left: s
     reasons = dict(verdict.clients_set_aside)
     for key, reason in sorted(verdict.rows_set_aside.items()):
         if key.client in left:
-            _note(record, key.client, reason)
+            record.note(key.client, reason)
         else:
             reasons[key.client] = f"{reasons[key.client]}; {reason}" if key.client in reasons else reason
     for client, reason in sorted(reasons.items()):
         record.participants.remove(client)
         record.set_aside[client] = reason
     for key, scale in sorted(verdict.scales.items()):
-        _note(record, key.client, f"defence norm-bound: update of {key.group} was multiplied by {scale:.3g}")
-
-
-def _note(record: RoundRecord, client: str, text: str) -> None:
-    record.notes[client] = f"{record.notes[client]}; {text}" if client in record.notes else text
+        record.note(key.client, f"defence norm-bound: update of {key.group} was multiplied by {scale:.3g}")

@@ -13,7 +13,7 @@ from fmtl_strategies.methods.fedper import FedPer
 from server_app.config import RunConfig
 from server_app.rounds import run_rounds
 from server_app.run_folder import RunFolder
-from server_app.telemetry import Scalar, Telemetry, beginning, last_events, points, scalars
+from server_app.telemetry import Telemetry, scalars
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -49,15 +49,6 @@ def _asked(number: int) -> dict[str, Any]:
 def _answered(number: int, seconds: float) -> dict[str, Any]:
     facts = {"client": "a", "seconds": seconds, "bytes_up": 7}
     return {"event": "answered", "round": number, "final": False, "time": 6.0, **facts}
-
-
-def test_tensorboard_reads_the_points_that_were_written(tmp_path: Path) -> None:
-    written = [Scalar("score/depth/a", 1, 0.5), Scalar("loss/é", 1, -2.0), Scalar("score/depth/a", 300, 1e-30)]
-    content = beginning(12.5) + points(written, 13.5)
-    (tmp_path / "events.out.tfevents.0000000001.fmtl").write_bytes(content)
-    curves = _read_back(tmp_path)
-    assert curves["score/depth/a"] == [(1, 0.5), (300, pytest.approx(1e-30, rel=1e-6))]
-    assert curves["loss/é"] == [(1, -2.0)]
 
 
 def test_every_kind_of_number_of_a_round_has_a_curve() -> None:
@@ -133,13 +124,6 @@ def test_half_a_record_of_a_killed_server_is_gone_after_it_resumes(tmp_path: Pat
     path.write_bytes(path.read_bytes() + b"\x10\x00")
     Telemetry(folder).add(_line(2))
     assert [step for step, _ in _read_back(folder.path / "tensorboard")["bytes/up"]] == [1, 2]
-
-
-def test_progress_of_a_round_that_was_done_again_is_that_of_the_last_attempt() -> None:
-    progress = [_asked(1), _answered(1, 1.0), _asked(2), _answered(2, 2.0), _asked(2), _answered(2, 22.0)]
-    found = last_events(progress)
-    assert [event["seconds"] for event in found[2, False][1:]] == [22.0]
-    assert [event["seconds"] for event in found[1, False][1:]] == [1.0]
 
 
 def test_whole_run_leaves_curves_that_equal_its_history(tmp_path: Path) -> None:

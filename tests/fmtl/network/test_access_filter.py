@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fmtl.network import superlink as superlink
-from fmtl.network.superlink import LARGEST_REQUEST, AccessFilter, is_from_here, is_open
+from fmtl.network.superlink import AccessFilter, is_from_here, is_open
 from fmtl_strategies.round.limits import LINK_HEADER
 
 SITE, HERE = ("192.0.2.7", 50000), ("198.51.100.1", 8000)
@@ -163,20 +163,6 @@ async def _link_that_reads(scope: Any, receive: Any, send: Any) -> None:
     scope["taken"]["during"]()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
-
-
-def test_a_body_is_taken_up_to_the_limit() -> None:
-    to = AccessFilter(_link_that_reads)
-    assert _send(to, [LARGEST_REQUEST], announced=LARGEST_REQUEST) == (200, LARGEST_REQUEST)
-    assert _send(to, [LARGEST_REQUEST - 1, 1]) == (200, LARGEST_REQUEST)
-
-
-def test_a_body_beyond_the_limit_is_refused_before_or_while_it_comes() -> None:
-    to = AccessFilter(_link_that_reads)
-    assert _send(to, [], announced=LARGEST_REQUEST + 1) == (413, 0)
-    assert _send(to, [LARGEST_REQUEST, 1, 2**20]) == (413, LARGEST_REQUEST)
-    # A false announcement does not help.
-    assert _send(to, [LARGEST_REQUEST, 1], announced=5) == (413, LARGEST_REQUEST)
 
 
 def test_bodies_together_are_limited_and_forgotten_when_answered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,8 @@ def test_a_revoked_key_stays_out_and_a_new_one_takes_its_name(coordinator: Coord
     renewed = make_site_key(tmp_path / "new", "a")
     allow_site(coordinator.path, renewed.public)
     assert coordinator.site_keys()["a"].read_bytes() == renewed.public.read_bytes()
+    revoke_site(coordinator.path, "a")
+    assert len(list(coordinator.sites.glob("*.revoked"))) == 2
 
 
 def test_a_name_keeps_its_key_and_a_key_its_name(coordinator: CoordinatorFolder, tmp_path: Path) -> None:

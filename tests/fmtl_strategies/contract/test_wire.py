@@ -1,7 +1,5 @@
 """Number formats on the wire, and arrays that lie about themselves."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -32,58 +30,20 @@ def test_bfloat16_keeps_nan_and_infinity_so_that_admission_sees_them() -> None:
     assert back[2] == -np.inf
 
 
-def _npy(header: str) -> bytes:
-    text = header.encode().ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+def _cut_off() -> Array:
+    array = encode_flat(VALUES[:4], "float32")
+    return Array(array.dtype, array.shape, array.stype, array.data[:-2])
 
 
-def _object_array() -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    return stream.getvalue()
-
-
+# What else a sender can get wrong goes through admission: tests/fmtl_strategies/round/test_bad_replies.py.
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (Array("float32", (4,), "numpy.ndarray", b"not an array"), "npy"),
         (Array("float32", (4,), "numpy.ndarray", b""), "npy"),
         (Array("float32", (4,), "torch.tensor", b""), "container"),
-        (Array("int64", (4,), "numpy.ndarray", b""), "int64"),
-        (Array("float32", (4, 1), "numpy.ndarray", b""), "(4, 1)"),
-        (Array("float32", (), "numpy.ndarray", b""), "()"),
-        (
-            Array(
-                "float32",
-                (4,),
-                "numpy.ndarray",
-                _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000,), }"),
-            ),
-            "header",
-        ),
-        (
-            Array("float32", (4,), "numpy.ndarray", _npy("{'descr': '<c8', 'fortran_order': False, 'shape': (4,), }")),
-            "header",
-        ),
-        (
-            Array(
-                "float32",
-                (4,),
-                "numpy.ndarray",
-                _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }") + b"12",
-            ),
-            "2 bytes",
-        ),
-        (Array("float32", (4,), "numpy.ndarray", _object_array()), ""),
-        (Array("float32", (4,), "numpy.ndarray", b"0" * 10_000), "npy"),
-        (
-            Array("float32", (4,), "numpy.ndarray", _npy("{'descr': (), 'fortran_order': False, 'shape': (4,), }")),
-            "header",
-        ),
-        (Array("float32", (4,), "numpy.ndarray", _npy("{'shape': (" + "-" * 80 + "1,)}")), "header"),
-        (Array("float32", (4,), "numpy.ndarray", _npy("'''")), "header"),
+        (_cut_off(), "14 bytes"),
     ],
 )
 def test_array_that_is_not_what_it_should_be_is_refused(array: Array, said: str) -> None:
-    with pytest.raises(WireError, match=naming(said) if said else None):
+    with pytest.raises(WireError, match=naming(said)):
         decode_flat(array, 4, "float32")

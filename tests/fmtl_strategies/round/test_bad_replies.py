@@ -1,126 +1,77 @@
-"""The fifteen bad replies of field-notes section 4: each is set aside and named, and the round completes without it."""
+"""Bad replies (field-notes section 4): each is set aside and named, and the round completes without it."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+from bad_replies import NAMED, OVERSIZED
+from bad_replies import spoil as spoil_reply
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from toy_federation import ToyFederation, profile, report_with, settings, start_of, update_of
 
+from fmtl_strategies.methods.fedavg import FedAvg
 from fmtl_strategies.methods.fedper import FedPer
 from fmtl_strategies.round.store import RowKey
 
 SIZE = 16
+PROFILES = [profile("a", ["semseg"]), profile("bad", ["edge"]), profile("c", ["depth"])]
+Spoil = Callable[[Any, Any], Any]
 
 
-def _replace(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any, Any], Any]:
+def _value(value: float) -> Spoil:
+    """One value among good ones."""
+
     def spoil(body: Any, _: Any) -> Any:
-        good = body.array_records["updates"]["encoder"].numpy()
-        body["updates"] = ArrayRecord({"encoder": Array(change(good))})
-        return body
-
-    return spoil
-
-
-def _raw(**changes: Any) -> Callable[[Any, Any], Any]:
-    def spoil(body: Any, _: Any) -> Any:
-        good = body.array_records["updates"]["encoder"]
-        parts = {"dtype": good.dtype, "shape": good.shape, "stype": good.stype, "data": good.data, **changes}
-        body["updates"] = ArrayRecord({"encoder": Array(**parts)})
-        return body
-
-    return spoil
-
-
-def _with_value(value: float) -> Callable[[np.ndarray], np.ndarray]:
-    def change(flat: np.ndarray) -> np.ndarray:
-        flat = flat.copy()
+        flat = body.array_records["updates"]["encoder"].numpy().copy()
         flat[3] = value
-        return flat
-
-    return change
-
-
-def _keys(*names: str) -> Callable[[Any, Any], Any]:
-    def spoil(body: Any, _: Any) -> Any:
-        good = body.array_records["updates"]["encoder"]
-        body["updates"] = ArrayRecord(dict.fromkeys(names, good))
+        body["updates"] = ArrayRecord({"encoder": Array(flat)})
         return body
 
     return spoil
 
 
-def _pickled() -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, np.array([print] * SIZE, dtype=object), allow_pickle=True)
-    return stream.getvalue()
-
-
-def _huge_header() -> bytes:
-    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000,), }".ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
-
-
-def _header(text: bytes) -> bytes:
+def _header(text: bytes) -> Spoil:
     text = text.ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    record = {"encoder": Array("float32", (SIZE,), "numpy.ndarray", data)}
+    return lambda body, _: body.__setitem__("updates", ArrayRecord(record)) or body
 
 
-def _count(value: Any) -> Callable[[Any, Any], Any]:
-    return lambda body, _: report_with(body, train_examples=value)
+def _report(**changes: Any) -> Spoil:
+    return lambda body, _: report_with(body, **changes)
 
 
-BAD = {
-    "01 NaN values": (_replace(_with_value(np.nan)), "NaN"),
-    "02 infinite values": (_replace(_with_value(np.inf)), "infinite"),
-    "03 shape (N,1)": (_replace(lambda flat: flat.reshape(-1, 1)), "shape is (16, 1)"),
-    "04 shape ()": (_replace(lambda flat: np.array(flat.sum(), dtype=np.float32)), "shape is ()"),
-    "05 wrong shape": (_replace(lambda flat: flat[:-1]), "shape is (15,)"),
-    "06 missing key": (_keys(), "lack the groups ['encoder']"),
-    "07 extra key": (_keys("encoder", "heads.depth"), "not asked for: ['heads.depth']"),
-    "08 garbage bytes": (_raw(data=b"\x00\xffgarbage" * 20), "npy format"),
-    "09 pickled dtype": (_raw(data=_pickled()), "header says"),
-    "10 int64": (_replace(lambda flat: flat.astype(np.int64)), "dtype is 'int64'"),
-    "11 complex": (_replace(lambda flat: flat.astype(np.complex64)), "dtype is 'complex64'"),
-    "12 header claiming 1e11 elements": (_raw(data=_huge_header()), "(100000000000,)"),
-    "12b header without a dtype": (
-        _raw(data=_header(b"{'descr': (), 'fortran_order': False, 'shape': (16,), }")),
-        "header",
-    ),
-    "12c header that nests too deep": (_raw(data=_header(b"{'shape': (" + b"-" * 90 + b"1,)}")), "header says"),
-    "12d header that never ends": (_raw(data=_header(b"'''")), "header says"),
-    "13 count 1e9": (_count(10**9), "train_examples"),
-    "13b count larger than announced": (_count(5000), "5000 training images"),
-    "14 count NaN": (_count(float("nan")), "train_examples"),
-    "15 count zero": (_count(0), "train_examples"),
-    "15b count negative": (_count(-3), "train_examples"),
-    "overflowing values": (_replace(_with_value(3e38)), "overflowing"),
-    "norm beyond the limit": (_replace(_with_value(1e9)), "max-update-norm"),
-    "signed by another client": (lambda body, _: report_with(body, client="a"), "signed 'a'"),
-    "answers another round": (lambda body, _: report_with(body, round=7), "answers round 7"),
+def _as_a_site_sends_it(kind: str, body: Any, _: Any) -> Any:
+    spoil_reply(body, kind)
+    return body
+
+
+BAD: dict[str, tuple[Spoil, str]] = {
+    **{kind: (partial(_as_a_site_sends_it, kind), reason) for kind, reason in NAMED.items() if kind != OVERSIZED},
+    "a NaN": (_value(np.nan), "NaN"),
+    "an infinite value": (_value(np.inf), "infinite"),
+    "overflowing values": (_value(3e38), "overflowing"),
+    "norm beyond the limit": (_value(1e9), "max-update-norm"),
+    "header without a dtype": (_header(b"{'descr': (), 'fortran_order': False, 'shape': (16,), }"), "header"),
+    "header that nests too deep": (_header(b"{'shape': (" + b"-" * 90 + b"1,)}"), "header says"),
+    "header that never ends": (_header(b"'''"), "header says"),
+    "count larger than announced": (_report(train_examples=5000), "5000 training images"),
+    "count negative": (_report(train_examples=-3), "train_examples"),
     "no text": (lambda body, _: body.__setitem__("message", ConfigRecord({})) or body, "no text"),
-    "infinite loss": (lambda body, _: report_with(body, losses={"edge": float("inf")}), "losses"),
-    "loss of a stranger task": (lambda body, _: report_with(body, losses={"parts": 1.0}), "parts"),
+    "infinite loss": (_report(losses={"edge": float("inf")}), "losses"),
+    "loss of a stranger task": (_report(losses={"parts": 1.0}), "parts"),
 }
-
-
-def _one_round(federation: ToyFederation) -> FedPer:
-    strategy = FedPer(settings(rounds=2, quorum=0.3))
-    grid = federation.grid()
-    replies = grid.send_and_receive(strategy.configure_train(1, None, None, grid))  # type: ignore[arg-type]
-    strategy.aggregate_train(1, replies)
-    return strategy
 
 
 @pytest.mark.parametrize("kind", sorted(BAD))
 def test_bad_reply_is_set_aside_and_the_round_completes(kind: str) -> None:
     spoil, reason = BAD[kind]
-    profiles = [profile("a", ["semseg"]), profile("bad", ["edge"]), profile("c", ["depth"])]
-    strategy = _one_round(ToyFederation(profiles, spoil={"bad": spoil}))
+    strategy = FedPer(settings(rounds=2, quorum=0.3))
+    ToyFederation(PROFILES, spoil={"bad": spoil}).play(strategy, [1])
     assert strategy.record.participants == ["a", "c"]
     assert list(strategy.record.set_aside) == ["bad"]
     assert reason in strategy.record.set_aside["bad"]
@@ -137,27 +88,15 @@ def test_bad_reply_is_set_aside_and_the_round_completes(kind: str) -> None:
     )
 
 
-def test_client_exception_is_set_aside_with_its_text() -> None:
-    profiles = [profile("a", ["semseg"]), profile("bad", ["edge"]), profile("c", ["depth"])]
-    strategy = _one_round(ToyFederation(profiles, absent={"bad": {1}}))
-    assert strategy.record.participants == ["a", "c"]
-    assert "toy client is away" in strategy.record.set_aside["bad"]
-
-
 def test_bad_second_group_leaves_nothing_of_the_first_behind() -> None:
-    from fmtl_strategies.methods.fedavg import FedAvg
-
     def spoil(body: Any, _: Any) -> Any:
         arrays = dict(body.array_records["updates"].items())
         arrays["encoder"] = Array(np.full(SIZE, np.nan, np.float32))
         body["updates"] = ArrayRecord(arrays)
         return body
 
-    profiles = [profile("a", ["semseg"]), profile("bad", ["edge"]), profile("c", ["depth"])]
-    federation = ToyFederation(profiles, spoil={"bad": spoil})
     strategy = FedAvg(settings(rounds=2, quorum=0.3))
-    grid = federation.grid()
-    strategy.aggregate_train(1, grid.send_and_receive(strategy.configure_train(1, None, None, grid)))  # type: ignore[arg-type]
+    ToyFederation(PROFILES, spoil={"bad": spoil}).play(strategy, [1])
     assert strategy.record.participants == ["a", "c"]
     for name in ("a", "c"):
         for group in strategy.roster.profiles[name].groups_of_kind("decoders"):

@@ -179,17 +179,6 @@ def test_two_encoder_families_are_averaged_apart() -> None:
         np.testing.assert_array_equal(rows[one], rows[two])
 
 
-def test_order_of_nodes_changes_nothing() -> None:
-    results = []
-    for order in ("abc", "cab"):
-        federation = ToyFederation([profile(c, ["edge"]) for c in order])
-        strategy = FedAvg(settings())
-        _train(strategy, federation.grid(), 1)
-        results.append(strategy.store.arrays())
-    for name, flat in results[0].items():
-        np.testing.assert_array_equal(flat, results[1][name])
-
-
 def test_a_strategy_may_say_what_a_new_client_starts_from_or_leave_it_to_the_client() -> None:
     class OwnDecoders(FedAvg):
         def start_for(self, profile: ClientProfile, group: str) -> FloatArray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -220,3 +221,17 @@ def test_a_link_that_stays_as_it_is_asks_nobody_again(monkeypatch: pytest.Monkey
     monkeypatch.setattr(exchange, "limits_of", lambda grid: ReplyLimits())
     assert _word(_ask(link)[1]) == "slow"
     assert len(link.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "age", "silent"),
+    [(3, 11, True), (4, 11, True), (3, 0, False), (4, 0, False), (2, 11, False), (5, 11, False)],
+)
+def test_flower_saying_that_a_message_has_outlived_its_time_is_silence_and_other_errors_are_replies(
+    code: int, age: float, silent: bool
+) -> None:
+    message = Message(RecordDict(), 5, "train", ttl=10)
+    message.metadata.created_at = time.time() - age
+    grid: Any = Link({5: [Error(code, "cannot be found")]})
+    replies = send_and_collect(grid, [message], RetryPolicy(2))
+    assert [reply.error.code for reply in replies] == ([] if silent else [code])

@@ -1,4 +1,4 @@
-"""Bad replies, made from a good one."""
+"""Bad replies, made from a good one: by sites of a real federation, and by toy clients of the unit tests."""
 
 import json
 
@@ -40,13 +40,14 @@ def spoil(reply, kind):
     updates = reply.array_records["updates"]
     group = next(iter(updates))
     array = updates[group]
+    dtype = np.dtype(array.dtype)
     updates[group] = {
-        "nan": lambda: _filled(array, 0x7FC0),
-        "inf": lambda: _filled(array, 0x7F80),
-        "huge-norm": lambda: _filled(array, 0x5015),
-        "shape-4-1": lambda: Array(np.zeros((4, 1), dtype=np.uint16)),
-        "shape-scalar": lambda: Array(np.zeros((), dtype=np.uint16)),
-        "wrong-shape": lambda: Array(np.zeros(array.shape[0] + 1, dtype=np.uint16)),
+        "nan": lambda: _filled(array, np.nan),
+        "inf": lambda: _filled(array, np.inf),
+        "huge-norm": lambda: _filled(array, 1e10),
+        "shape-4-1": lambda: Array(np.zeros((4, 1), dtype)),
+        "shape-scalar": lambda: Array(np.zeros((), dtype)),
+        "wrong-shape": lambda: Array(np.zeros(array.shape[0] + 1, dtype)),
         "missing-key": lambda: array,
         "extra-key": lambda: array,
         "garbage-bytes": lambda: Array(array.dtype, array.shape, array.stype, b"\x00garbage" * 100),
@@ -62,8 +63,9 @@ def spoil(reply, kind):
         reply["updates"] = ArrayRecord({**updates, "encoder.of.somebody": array})
 
 
-def _filled(array, bits):
-    return Array(np.full(array.shape, bits, dtype=np.uint16))
+def _filled(array, value):
+    values = np.full(array.shape, value, np.float32)
+    return Array(values if array.dtype == "float32" else (values.view(np.uint32) >> 16).astype(np.uint16))
 
 
 def _spoil_text(reply, kind):
