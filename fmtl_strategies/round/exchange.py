@@ -118,7 +118,7 @@ def send_and_collect(
         here, also where the client answered a repetition of it.
     """
     exchange = _Exchange(grid, policy, listener or Listener(), profiles or {})
-    exchange.send(list(messages))
+    exchange.push(list(messages))
     pause = POLL_SECONDS
     while exchange.waiting:
         exchange.collect()
@@ -162,25 +162,31 @@ class _Exchange:
         self.waiting: dict[str, Message] = {}
         self._grid, self._policy, self._listener, self._profiles = grid, policy, listener, profiles
         self._limits = limits_of(grid)
+        if self._limits is not None:
+            self._limits.forget(self.deadline)
         self._link = ""
         self._sent: dict[str, Message] = {}
         self._first_of: dict[str, str] = {}
         self._tries: Counter[str] = Counter()
         self._lost: dict[str, _Lost] = {}
-        self._activated: dict[int, str] = {}
+        self._activated = self._activations()
         self._looked = time.monotonic()
         self._replies: list[Message] = []
 
-    def send(self, messages: list[Message]) -> None:
-        """Send messages for the first time."""
+    def push(self, messages: list[Message], first: str = "") -> bool:
+        """Send messages for the first time, or one again for the `first`; False where Flower took none."""
+        taken = set(self._grid.push_messages(messages))
+        # A message that Flower could not take gets no reply.
+        sent = {str(m.metadata.message_id): m for m in messages if m.metadata.message_id in taken}
+        self._sent.update(sent)
+        self._first_of.update({identity: first or identity for identity in sent})
+        if not first:
+            self.waiting.update(sent)
         if self._limits is not None:
-            self._limits.forget(self.deadline)
-        self._activated = self._activations()
-        for identity, message in self._push(messages):
-            self.waiting[identity] = message
-            self._first_of[identity] = identity
-        # A link that was started again before this has taken nothing of it with it.
-        self._link = "" if self._limits is None else self._limits.link
+            self._limits.expect({i: largest_reply(self._profiles.get(m.metadata.dst_node_id)) for i, m in sent.items()})
+            # A link that was started again before this has taken nothing of it with it.
+            self._link = self._link if first else self._limits.link
+        return bool(sent)
 
     def collect(self) -> None:
         """Take the replies that are there."""
@@ -241,17 +247,6 @@ class _Exchange:
             return {}
         return {info.node_id: info.last_activated_at for info in self._grid.get_nodes()}
 
-    def _push(self, messages: list[Message]) -> list[tuple[str, Message]]:
-        taken = set(self._grid.push_messages(messages))
-        # A message that Flower could not take gets no reply.
-        sent = [(message.metadata.message_id, message) for message in messages if message.metadata.message_id in taken]
-        self._sent.update(sent)
-        if self._limits is not None:
-            self._limits.expect(
-                {i: largest_reply(self._profiles.get(message.metadata.dst_node_id)) for i, message in sent}
-            )
-        return sent
-
     def _take(self, first: str, reply: Message, *, expired: bool) -> None:
         others = any(self._first_of[identity] == first for identity in self._sent)
         reason = why_lost(reply)
@@ -274,11 +269,10 @@ class _Exchange:
         to, kind, group = message.metadata.dst_node_id, message.metadata.message_type, message.metadata.group_id
         # What is left of a second at the deadline is too little to be answered, but a time to live has to be positive.
         remaining = max(1.0, self.deadline - time.monotonic())
-        pushed = self._push([Message(message.content, to, kind, ttl=remaining, group_id=group)])
-        self._first_of.update((identity, first) for identity, _ in pushed)
+        pushed = self.push([Message(message.content, to, kind, ttl=remaining, group_id=group)], first)
         if pushed:
             self._listener.on_retry(message, reason)
-        return bool(pushed)
+        return pushed
 
     def _finish(self, first: str, reply: Message) -> None:
         message = self.waiting.pop(first)
