@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from flwr.app import Message
-from flwr.common.constant import ErrorCode
-from flwr.common.logger import log
-from flwr.proto.node_pb2 import NodeInfo
+from flwr.common.constant import ErrorCode as ErrorCode
+from flwr.common.logger import log as log
+from flwr.proto.node_pb2 import NodeInfo as NodeInfo
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
+from flwr.supercore.run import Run as Run
 from flwr.supercore.task_identity import TaskIdentity
 
 if TYPE_CHECKING:
@@ -29,22 +29,6 @@ if TYPE_CHECKING:
     import httpx
     from flwr.proto.message_pb2 import ObjectTree
     from starlette.middleware import Middleware
-
-__all__ = [
-    "ControlApi",
-    "ErrorCode",
-    "NodeInfo",
-    "Run",
-    "connection_of",
-    "identify_process",
-    "is_networked",
-    "listed_replies",
-    "log",
-    "pulled_piece",
-    "piece_refusal",
-    "run_superlink",
-    "set_message_id",
-]
 
 
 def identify_process(run_id: int, node_id: int = 1, task_id: int = 1) -> None:

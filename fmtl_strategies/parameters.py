@@ -10,21 +10,8 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fmtl_strategies.contract.settings import Settings, correction, parameter
-
-__all__ = [
-    "Origin",
-    "StrategyParameterError",
-    "StrategyParameters",
-    "origin_of",
-    "parameter",
-    "parameter_origins",
-    "parameter_text",
-    "parse_parameter_text",
-    "parse_parameters",
-    "toml_value",
-    "value_origins",
-]
+from fmtl_strategies.contract.settings import Settings, correction
+from fmtl_strategies.contract.settings import parameter as parameter
 
 Model = TypeVar("Model", bound=Settings)
 Origin = Literal["given", "ours", "paper", "code"]

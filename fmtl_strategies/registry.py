@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from fmtl_strategies.building_blocks.wrapping import WrappingParameters, WrappingStrategy
 from fmtl_strategies.contract.settings import correction
-from fmtl_strategies.outside import UnknownStrategyError, is_outside, outside_class, recorded_source
+from fmtl_strategies.outside import UnknownStrategyError as UnknownStrategyError
+from fmtl_strategies.outside import is_outside as is_outside
+from fmtl_strategies.outside import outside_class, recorded_source
 from fmtl_strategies.parameters import (
     StrategyParameterError,
     StrategyParameters,
@@ -20,17 +22,6 @@ from fmtl_strategies.parameters import (
 )
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.settings import RunConfig
-
-__all__ = [
-    "UnknownStrategyError",
-    "check_parameters",
-    "check_sections",
-    "is_outside",
-    "make_strategy",
-    "strategy_class",
-    "strategy_names",
-    "strategy_source",
-]
 
 _STRATEGIES = {
     "cagrad": "fmtl_strategies.methods.cagrad:CAGrad",

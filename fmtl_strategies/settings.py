@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from fmtl_strategies.contract.settings import LocalSettings, Settings, correction, flat, keys_of, nested, parameter
 
@@ -48,6 +48,8 @@ class WaitingSettings(Settings):
 class DefenceSettings(Settings):
     """What is done about updates that may be poisoned; see docs/robustness.md."""
 
+    model_config = ConfigDict(alias_generator=lambda name: f"defence-{name.replace('_', '-')}")
+
     name: DefenceName = parameter(
         "none",
         "defence against poisoned updates: `norm-bound` shortens long ones, `outlier` rejects unusual clients, `krum` "
@@ -56,26 +58,15 @@ class DefenceSettings(Settings):
         alias="defence",
     )
     norm_factor: float = parameter(
-        3.0,
-        "`norm-bound`: no update is longer than so many times the median",
-        "ours",
-        alias="defence-norm-factor",
-        ge=1,
-        le=1e6,
+        3.0, "`norm-bound`: no update is longer than so many times the median", "ours", ge=1, le=1e6
     )
     threshold: float = parameter(
-        5.0,
-        "`outlier`: score above which a client is rejected, in robust standard deviations",
-        "ours",
-        alias="defence-threshold",
-        gt=0,
-        le=1e6,
+        5.0, "`outlier`: score above which a client is rejected, in robust standard deviations", "ours", gt=0, le=1e6
     )
     attackers: int = parameter(
         1,
         "`krum`: how many updates of a group may be poisoned; below 2 attackers + 3 updates nothing is done",
         "ours",
-        alias="defence-attackers",
         ge=1,
         le=1_000_000,
     )
