@@ -19,60 +19,52 @@ from fmtl_strategies.round.exchange import Listener, RetryPolicy, send_and_colle
 from server_app.run_folder import RunFolder
 
 
-class ProgressLog:
-    """Sends a round's messages and writes down what becomes of them.
+def exchange(
+    folder: RunFolder, strategy: PersonalizedStrategy, grid: Grid, messages: Iterable[Message], policy: RetryPolicy
+) -> list[Message]:
+    """Send a round's messages, write down what becomes of them, and return the replies that come in time.
 
     Args:
         folder: the run's folder.
+        strategy: has just made the messages.
+        grid: connection to the nodes.
+        messages: one for each client.
+        policy: how long to wait for replies, and how often to ask again.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+    def write(event: str, **facts: Any) -> None:
+        folder.append_progress({"event": event, "time": round(time.time(), 3), **facts})
 
-    def exchange(
-        self, strategy: PersonalizedStrategy, grid: Grid, messages: Iterable[Message], policy: RetryPolicy
-    ) -> list[Message]:
-        """Send messages and return the replies that come in time.
+    sent = list(messages)
+    record = strategy.record
+    facts = {"round": record.round, "final": record.final}
+    write("asked", **facts, clients=strategy.present, bytes_down=record.bytes_down)
+    started = time.monotonic()
+    answered: set[str] = set()
 
-        Args:
-            strategy: has just made the messages.
-            grid: connection to the nodes.
-            messages: one for each client.
-            policy: how long to wait for replies, and how often to ask again.
-        """
-        sent = list(messages)
-        record = strategy.record
-        facts = {"round": record.round, "final": record.final}
-        self._write("asked", **facts, clients=strategy.present, bytes_down=record.bytes_down)
-        started = time.monotonic()
-        answered: set[str] = set()
+    def note(reply: Message) -> None:
+        client = strategy.asked().get(reply.metadata.reply_to_message_id)
+        if client is None:
+            return
+        answered.add(client)
+        seconds = round(time.monotonic() - started, 3)
+        if reply.has_error():
+            write("failed", **facts, client=client, seconds=seconds, reason=str(reply.error.reason)[:500])
+        else:
+            write("answered", **facts, client=client, seconds=seconds, bytes_up=array_bytes(reply))
 
-        def note(reply: Message) -> None:
-            client = strategy.asked().get(reply.metadata.reply_to_message_id)
-            if client is None:
-                return
-            answered.add(client)
-            seconds = round(time.monotonic() - started, 3)
-            if reply.has_error():
-                self._write("failed", **facts, client=client, seconds=seconds, reason=str(reply.error.reason)[:500])
-            else:
-                self._write("answered", **facts, client=client, seconds=seconds, bytes_up=array_bytes(reply))
+    def note_retry(message: Message, reason: str) -> None:
+        client = strategy.asked()[str(message.metadata.message_id)]
+        seconds = round(time.monotonic() - started, 3)
+        write("asked again", **facts, client=client, seconds=seconds, reason=shortened(reason))
+        record.note(client, f"asked again after {seconds:.0f} s: {shortened(reason)}")
 
-        def note_retry(message: Message, reason: str) -> None:
-            client = strategy.asked()[str(message.metadata.message_id)]
-            seconds = round(time.monotonic() - started, 3)
-            self._write("asked again", **facts, client=client, seconds=seconds, reason=shortened(reason))
-            record.note(client, f"asked again after {seconds:.0f} s: {shortened(reason)}")
-
-        asked = strategy.roster.present(message.metadata.dst_node_id for message in sent)
-        profiles = {node: strategy.roster.profiles[client] for client, node in asked}
-        replies = send_and_collect(grid, sent, policy, Listener(note, note_retry), profiles)
-        for client in sorted(set(strategy.asked().values()) - answered):
-            self._write("late", **facts, client=client, seconds=round(time.monotonic() - started, 3))
-        return replies
-
-    def _write(self, event: str, **facts: Any) -> None:
-        self._folder.append_progress({"event": event, "time": round(time.time(), 3), **facts})
+    asked = strategy.roster.present(message.metadata.dst_node_id for message in sent)
+    profiles = {node: strategy.roster.profiles[client] for client, node in asked}
+    replies = send_and_collect(grid, sent, policy, Listener(note, note_retry), profiles)
+    for client in sorted(set(strategy.asked().values()) - answered):
+        write("late", **facts, client=client, seconds=round(time.monotonic() - started, 3))
+    return replies
 
 
 def array_bytes(reply: Message) -> int:

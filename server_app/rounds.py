@@ -21,7 +21,7 @@ from fmtl_strategies.round.exchange import RetryPolicy
 from fmtl_strategies.round.record import RoundRecord
 from fmtl_strategies.round.store import NonFiniteModelError
 from fmtl_strategies.settings import RunConfig
-from server_app.progress import ProgressLog
+from server_app.progress import exchange
 from server_app.run_folder import Checkpoint, RunFolder
 from server_app.telemetry import Telemetry
 
@@ -66,12 +66,12 @@ def run_rounds(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, co
         raise RunFailedError("the last rounds had too few good replies (max-skipped-rounds); nothing is left to resume")
     _wait_for_clients(strategy, grid, config)
     strategy.summary()
-    progress_log, telemetry = ProgressLog(folder), Telemetry(folder)
+    telemetry = Telemetry(folder)
     for server_round in range(progress.round + 1, config.local.total_rounds + 1):
         log(logging.INFO, "[ROUND %s/%s]", server_round, config.local.total_rounds)
         _wait_for_quorum(strategy, grid, config)
         messages = strategy.configure_train(server_round, ArrayRecord(), ConfigRecord(), grid)
-        replies = progress_log.exchange(strategy, grid, messages, _policy(config))
+        replies = exchange(folder, strategy, grid, messages, _policy(config))
         try:
             strategy.aggregate_train(server_round, replies)
         except NonFiniteModelError as error:
@@ -97,7 +97,7 @@ def _policy(config: RunConfig) -> RetryPolicy:
 def _score(strategy: PersonalizedStrategy, grid: Grid, folder: RunFolder, config: RunConfig) -> RoundRecord:
     last = config.local.total_rounds
     messages = strategy.configure_evaluate(last, ArrayRecord(), ConfigRecord(), grid)
-    strategy.aggregate_evaluate(last, ProgressLog(folder).exchange(strategy, grid, messages, _policy(config)))
+    strategy.aggregate_evaluate(last, exchange(folder, strategy, grid, messages, _policy(config)))
     folder.append_history(strategy.record.as_json())
     _log_round(strategy.record)
     return strategy.record

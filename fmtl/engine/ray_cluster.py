@@ -137,22 +137,20 @@ def require_machine(engine: Engine) -> None:
     Raises:
         EngineError: names the setting, what it asks for, and what there is.
     """
-    if engine.cpus_per_client > machine_cpus():
-        raise EngineError(
-            f"cpus-per-client = {engine.cpus_per_client}: this machine has {machine_cpus()} CPU cores; ask for fewer."
-        )
+    gpus = 0
     if engine.gpus_per_client > 0:
         import torch
 
-        count = torch.cuda.device_count()
-        _require_gpus(engine, count, "this machine has")
+        gpus = torch.cuda.device_count()
+    _require(engine, machine_cpus(), gpus, "this machine has")
 
 
-def _require_gpus(engine: Engine, largest: float, who: str) -> None:
-    if engine.gpus_per_client > largest:
+def _require(engine: Engine, cpus: float, gpus: float, who: str) -> None:
+    if engine.cpus_per_client > cpus:
+        raise EngineError(f"cpus-per-client = {engine.cpus_per_client}: {who} {cpus:g} CPU cores; ask for fewer.")
+    if engine.gpus_per_client > gpus:
         raise EngineError(
-            f"gpus-per-client = {engine.gpus_per_client:g}: {who} {largest:g} GPUs; ask for a smaller share, or 0 for "
-            f"the CPU."
+            f"gpus-per-client = {engine.gpus_per_client:g}: {who} {gpus:g} GPUs; ask for a smaller share, or 0."
         )
 
 
@@ -211,14 +209,8 @@ def _data_root() -> dict[str, str]:
 
 def _require_cluster(ray: Any, engine: Engine) -> None:
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = max((machine.get("CPU", 0.0) for machine in machines), default=0.0)
-    if engine.cpus_per_client > cpus:
-        raise EngineError(
-            f"cpus-per-client = {engine.cpus_per_client}: no machine of the Ray cluster has so many CPU cores; the "
-            f"largest has {cpus:g}."
-        )
-    gpus = max((machine.get("GPU", 0.0) for machine in machines), default=0.0)
-    _require_gpus(engine, gpus, "the largest machine of the Ray cluster has")
+    cpus, gpus = (max((machine.get(kind, 0.0) for machine in machines), default=0.0) for kind in ("CPU", "GPU"))
+    _require(engine, cpus, gpus, "the largest machine of the Ray cluster has")
 
 
 def cluster_workers(ray: Any, engine: Engine) -> int:

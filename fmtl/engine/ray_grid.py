@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from flwr.app import Error, Message, UserConfig
 
-from fmtl.engine.carrier import Bytes, put_back, take_out
 from fmtl.engine.inline import LocalGrid, with_id
 from fmtl.engine.options import Engine, EngineError
 from fmtl.engine.ray_cluster import cluster_workers
-from fmtl.engine.ray_worker import ClientWorker, Envelope, WorkerSettings
+from fmtl.engine.ray_worker import Bytes, ClientWorker, Envelope, WorkerSettings, put_back, take_out
 from fmtl_strategies.contract.messages import PROCESS_ENDED
 from fmtl_strategies.flower_compat import ErrorCode, log
 

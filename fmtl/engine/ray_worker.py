@@ -1,4 +1,7 @@
-"""One worker of the ray engine: answers messages of any client, and keeps models and data it has loaded."""
+"""One worker of the ray engine: answers messages of any client, and keeps models and data it has loaded.
+
+Bodies of messages go without the bytes of their arrays, so that these can go another way and be read without a copy.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,40 @@ import os
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from flwr.app import Context, Message, RecordDict, UserConfig
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict, UserConfig
 
-from fmtl.engine.carrier import put_back, take_out
 from fmtl_strategies.flower_compat import identify_process
+
+Bytes = bytes | memoryview
+
+
+def take_out(content: RecordDict) -> tuple[RecordDict, list[Bytes]]:
+    """Return a body whose arrays are empty, and the bytes that belong in them, in order."""
+    light = RecordDict()
+    taken: list[Bytes] = []
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            taken += [array.data for array in record.values()]
+            light[name] = ArrayRecord({key: Array(a.dtype, tuple(a.shape), a.stype, b"") for key, a in record.items()})
+        else:
+            light[name] = record
+    return light, taken
+
+
+def put_back(light: RecordDict, taken: Sequence[Bytes]) -> RecordDict:
+    """Undo `take_out`, in place."""
+    arrays = [array for record in light.array_records.values() for array in record.values()]
+    for array, data in zip(arrays, taken, strict=True):
+        array.data = data  # type: ignore[assignment]  # Flower's own code reads any buffer
+    return light
+
 
 Buffer = npt.NDArray[np.uint8]
 

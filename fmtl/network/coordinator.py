@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fmtl.interruption import SignalWatch
-from fmtl.network.certificate_watch import CertificateWatch
-from fmtl.network.certificates import require_usable
+from fmtl.network.certificates import CertificateWatch, require_usable
 from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, read_settings
 from fmtl.network.disk_space import DiskWatch, require_space
 from fmtl.network.errors import NetworkSetupError

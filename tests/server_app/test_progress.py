@@ -16,7 +16,7 @@ from fmtl_strategies.methods.fedper import FedPer
 from fmtl_strategies.round.enrolment import read_known_sites
 from fmtl_strategies.round.exchange import RetryPolicy
 from server_app.config import RunConfigError, parse_run_config
-from server_app.progress import ProgressLog
+from server_app.progress import exchange
 from server_app.run_folder import RunFolder
 
 
@@ -34,9 +34,8 @@ def test_every_answer_is_written_down_when_it_comes_and_every_failure_with_its_r
     profiles = [toy.profile("a", ["semseg"]), toy.profile("b", ["depth"]), toy.profile("c", ["depth"])]
     federation = toy.ToyFederation(profiles, absent={"b": {1}})
     strategy, grid = FedPer(toy.settings()), federation.grid()
-    log = ProgressLog(_folder(tmp_path))
     messages = strategy.configure_train(1, None, None, grid)  # type: ignore[arg-type]
-    replies = log.exchange(strategy, grid, messages, RetryPolicy(5.0))
+    replies = exchange(_folder(tmp_path), strategy, grid, messages, RetryPolicy(5.0))
     strategy.aggregate_train(1, replies)
     lines = _lines(tmp_path)
     assert [line["event"] for line in lines][0] == "asked"
@@ -59,7 +58,7 @@ def test_client_without_an_answer_is_late(tmp_path: Path) -> None:
         return [*ids, "never-answered"]
 
     grid.push_messages = push_all_but_one  # type: ignore[method-assign]
-    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, RetryPolicy(0.3))
+    replies = exchange(_folder(tmp_path), strategy, grid, messages, RetryPolicy(0.3))
     assert len(replies) == 1
     assert [(line["event"], line["client"]) for line in _lines(tmp_path)[1:]] == [("answered", "a"), ("late", "b")]
 
@@ -75,7 +74,7 @@ def test_client_whose_process_ended_is_asked_again_and_takes_part(tmp_path: Path
     federation = toy.ToyFederation([toy.profile("a", ["semseg"]), toy.profile("b", ["depth"])], spoil={"b": die_once})
     strategy, grid = FedPer(toy.settings()), federation.grid()
     messages = strategy.configure_train(1, None, None, grid)  # type: ignore[arg-type]
-    replies = ProgressLog(_folder(tmp_path)).exchange(strategy, grid, messages, RetryPolicy(5.0, retries=1))
+    replies = exchange(_folder(tmp_path), strategy, grid, messages, RetryPolicy(5.0, retries=1))
     strategy.aggregate_train(1, replies)
     assert strategy.record.participants == ["a", "b"]
     assert strategy.record.set_aside == {}

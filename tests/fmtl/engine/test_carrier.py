@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fmtl.engine.carrier import put_back, take_out
+from fmtl.engine.ray_worker import put_back, take_out
 from fmtl_strategies.contract.wire import RowEncoder, decode_flat, encode_flat
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fmtl.network.certificate_watch import CertificateWatch
-from fmtl.network.certificates import CertificateFiles, make_ca, make_server_certificate
+from fmtl.network.certificates import CertificateFiles, CertificateWatch, make_ca, make_server_certificate
 
 
 class _Clock:
