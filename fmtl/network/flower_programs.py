@@ -9,8 +9,6 @@ import ssl
 import subprocess
 import sys
 import sysconfig
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -206,10 +204,10 @@ def start_app(folder: CoordinatorFolder, env: dict[str, str], app: Path, run_con
 
 def answers(superlink: Endpoint, ca_certificate: Path) -> bool:
     """Whether a SuperLink answers there with a certificate signed by the CA."""
+    import httpx
+
     context = ssl.create_default_context(cafile=str(ca_certificate))
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(f"https://{superlink}/health", timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        return httpx.get(f"https://{superlink}/health", verify=context, timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
         return False
