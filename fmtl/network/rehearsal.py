@@ -33,12 +33,12 @@ from fmtl.network.coordinator_folder import (
 from fmtl.network.disk_space import require_space
 from fmtl.network.errors import NetworkSetupError
 from fmtl.network.flower_programs import answers, free_port, service_environment
-from fmtl.network.runs import follow, new_run, submit
+from fmtl.network.runs import check_run_config, follow, new_run, submit
 from fmtl.network.site_keys import make_site_key
 from fmtl.network.site_register import read_names
 from fmtl.processes import ProcessTree, ending_leftovers
-from fmtl_strategies.registry import in_force, make_strategy
-from server_app.config import parse_run_config
+from fmtl.settings import default_settings, merge_all
+from fmtl_strategies.registry import in_force
 
 START_SECONDS = 180.0
 CHECK_SECONDS = 600.0
@@ -271,8 +271,7 @@ def _check_settings(plan: Plan) -> None:
     for strategy in plan.strategies:
         if Path(strategy).name != strategy or ":" in strategy:
             raise NetworkSetupError(f"--strategy {strategy}: a rehearsal knows the strategies of `fmtl strategies`.")
-        config, parameters = parse_run_config(_complete(_values_for(plan, strategy)))
-        make_strategy(config.strategy, config, parameters)
+        check_run_config(merge_all(default_settings(), [(_values_for(plan, strategy), "rehearsal")]))
     reached = {key for strategy in plan.strategies for key in _values_for(plan, strategy)}
     for key, value in plan.values.items():
         if key not in reached:
@@ -287,12 +286,6 @@ def _values_for(plan: Plan, strategy: str) -> dict[str, Any]:
     values = {**plan.values, "strategy": strategy}
     read = in_force(strategy, values)
     return {key: value for key, value in values.items() if "." not in key or read.reads(key)}
-
-
-def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
-    from fmtl.settings import default_settings, merge_all
-
-    return dict(merge_all(default_settings(), [(dict(values), "rehearsal")]))
 
 
 def _start(rehearsal: Rehearsal, show: Callable[[str], None]) -> None:

@@ -151,7 +151,7 @@ def new_run(
     if not values.get("min-clients"):
         fixed["min-clients"] = len(sites)
     values = merge(values, fixed, "fmtl server run")
-    _check(values)
+    check_run_config(values)
     return folder, values, run_folder
 
 
@@ -182,7 +182,8 @@ def run_id_of(folder: CoordinatorFolder, name: str) -> str:
     return str(launch["run_id"])
 
 
-def _check(values: RunConfig) -> None:
+def check_run_config(values: RunConfig) -> None:
+    """Refuse a complete run config that a run would refuse."""
     from fmtl_strategies.registry import make_strategy
     from server_app.config import parse_run_config
 
