@@ -61,7 +61,8 @@ def outside_class(name: str, taken: Collection[str]) -> type[PersonalizedStrateg
             f"{attribute} in {module_name} is not a class derived from "
             f"fmtl_strategies.round.base.PersonalizedStrategy. Derive it from that class",
         )
-    _require_complete(name, found, taken)
+    if (fault := _fault(found, taken)) is not None:
+        raise _refused(name, fault)
     checked: type[PersonalizedStrategy] = found
     if checked not in _SOURCES:
         _SOURCES[checked] = _source(name, checked)
@@ -122,27 +123,25 @@ def _is_strategy(found: object) -> bool:
     return isinstance(found, type) and issubclass(found, PersonalizedStrategy) and found is not PersonalizedStrategy
 
 
-def _require_complete(name: str, found: type[PersonalizedStrategy], taken: Collection[str]) -> None:
-    """Refuse a class that lacks what the rest of the project takes from every strategy."""
-    missing = sorted(getattr(found, "__abstractmethods__", frozenset()))
-    if missing:
-        raise _refused(name, f"the class does not define {', '.join(missing)}. Write it")
+def _fault(found: type[PersonalizedStrategy], taken: Collection[str]) -> str | None:
+    """Say what a class lacks that the rest of the project takes from every strategy; None where it is complete."""
+    if missing := sorted(getattr(found, "__abstractmethods__", frozenset())):
+        return f"the class does not define {', '.join(missing)}. Write it"
     for attribute, example in (("name", "like-minded"), ("summary_line", "mean of clients that agree")):
         value = getattr(found, attribute, None)
         if not isinstance(value, str) or not value:
-            raise _refused(name, f'the class has no {attribute}. Add a line such as {attribute} = "{example}"')
+            return f'the class has no {attribute}. Add a line such as {attribute} = "{example}"'
+    name, model = f"name = {found.name!r}", found.parameters_model
     if not _NAME.fullmatch(found.name):
-        raise _refused(
-            name,
-            f"name = {found.name!r} must consist of small letters, digits and hyphens, because "
-            f"settings begin with it. Choose another name",
+        return (
+            f"{name} must consist of small letters, digits and hyphens, because settings begin with it. Choose another "
+            f"name"
         )
     if found.name in taken:
-        raise _refused(name, f"name = {found.name!r} is that of a strategy of this project. Choose another name")
-    model = found.parameters_model
+        return f"{name} is that of a strategy of this project. Choose another name"
     if not (isinstance(model, type) and issubclass(model, StrategyParameters)):
-        raise _refused(
-            name,
-            f"parameters_model = {model!r} is not a class derived from "
-            f"fmtl_strategies.parameters.StrategyParameters. Derive it from that class",
+        return (
+            f"parameters_model = {model!r} is not a class derived from fmtl_strategies.parameters.StrategyParameters. "
+            f"Derive it from that class"
         )
+    return None
