@@ -8,11 +8,9 @@ from typing import Any
 from fmtl_strategies.contract.messages import Score
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.settings import flat
-from fmtl_strategies.parameters import Origin
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.record import RoundRecord
 from fmtl_strategies.settings import RunConfig
-from server_app.config import parse_run_config
 
 FORMAT = 1
 
@@ -31,8 +29,8 @@ def final_result(
     run_config = config["run_config"]
     scores = {} if record is None else record.scores
     set_aside = {} if record is None else record.set_aside
-    settings, _ = parse_run_config(run_config)
-    local_epochs = {name: profile.local_epochs for name, profile in strategy.roster.profiles.items()}
+    local_epochs = {name: profile.local_epochs for name, profile in sorted(strategy.roster.profiles.items())}
+    training, plain = _training(strategy.settings, local_epochs), _training(RunConfig(), {"any": 1})
     return {
         "format": FORMAT,
         "status": "completed" if reason is None else "failed",
@@ -42,8 +40,8 @@ def final_result(
             strategy, {section: values.model_dump(by_alias=True) for section, values in strategy.sections().items()}
         ),
         "strategy_parameter_origins": _by_name(strategy, strategy.origins()),
-        "training_settings": training_settings(settings, local_epochs),
-        "training_setting_origins": training_setting_origins(settings, local_epochs),
+        "training_settings": training,
+        "training_setting_origins": {n: "ours" if value == plain[n] else "given" for n, value in training.items()},
         "scenario": run_config["scenario"],
         "seed": run_config["seed"],
         "rounds": run_config["num-server-rounds"],
@@ -96,27 +94,12 @@ def _client(profile: ClientProfile, scores: Mapping[str, Score], set_aside: str 
     }
 
 
-_NAMES = ("encoder-learning-rate", "decoder-learning-rate", "weight-decay", "schedule", "warmup-epochs")
-
-
-def training_settings(config: RunConfig, local_epochs: Mapping[str, int]) -> dict[str, Any]:
-    """Return the values of local training by name.
-
-    Args:
-        config: the run config.
-        local_epochs: epochs of a round by client, as its scenario says.
-    """
-    values = flat(config.local)
-    epochs = dict(sorted(local_epochs.items()))
-    same = set(epochs.values())
+def _training(config: RunConfig, local_epochs: Mapping[str, int]) -> dict[str, Any]:
+    """Return how clients train, by name, with the epochs of a round by client, as its scenario says."""
+    values, same = flat(config.local), set(local_epochs.values())
+    names = ("encoder-learning-rate", "decoder-learning-rate", "weight-decay", "schedule", "warmup-epochs")
     return {
         "optimiser": "AdamW",
-        **{name: values[name] for name in _NAMES},
-        "local-epochs": same.pop() if len(same) == 1 else epochs,
+        **{name: values[name] for name in names},
+        "local-epochs": same.pop() if len(same) == 1 else dict(local_epochs),
     }
-
-
-def training_setting_origins(config: RunConfig, local_epochs: Mapping[str, int]) -> dict[str, Origin]:
-    """Return whose the values of `training_settings` are: ours, or given in run config or scenario."""
-    given, plain = training_settings(config, local_epochs), training_settings(RunConfig(), {"any": 1})
-    return {name: "ours" if value == plain[name] else "given" for name, value in given.items()}
