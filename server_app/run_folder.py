@@ -35,14 +35,11 @@ from fmtl_strategies.contract.files import (
     single_instance,
     write_json,
 )
+from fmtl_strategies.contract.paths import RunFolderError as RunFolderError
 from fmtl_strategies.contract.wire import same_bits
 
 _CHECKPOINT = re.compile(r"^round-(\d{5,})$")
 _PACKAGES = ("flwr", "ray", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")
-
-
-class RunFolderError(ValueError):
-    """A run folder that cannot be used as asked; the text says what to do."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from pathlib import Path
 STRATEGY_PATH = "FMTL_STRATEGY_PATH"
 """Environment variable: folder in which strategies outside this project are looked for."""
 
-
 PREDICTIONS_FILE = "predictions.png"
 """In a client's folder: what its model predicts beside the labels, where the client draws that."""
 
 
 class RunFolderError(ValueError):
-    """The run config names a folder that cannot be used."""
+    """A run folder that cannot be used as asked; the text says what to do."""
 
 
 def run_folder(out_dir: str, run_id: int) -> Path:
