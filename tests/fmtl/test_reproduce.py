@@ -9,25 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import typer
 from PIL import Image
 from rich.console import Console
-from run_folders import RunFolder as WrittenRun
 from tiny_data import write_nyud
-from typer.testing import CliRunner
 
-from fmtl.commands import reproduce as reproduce_command
+from fmtl.commands.reproduce import command
 from fmtl.errors import SettingError
 from fmtl.reproduce import dry_run
 from fmtl.reproduce.counts import clients_of, count
 from fmtl.reproduce.measured import Report, differs, measure
 from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.perform import check
-from fmtl.reproduce.plan import Reproduction, default_folder, methods_of, read_seeds, reproduction, seeds_on_disk
+from fmtl.reproduce.plan import Reproduction, default_folder, reproduction, seeds_on_disk
 from fmtl.reproduce.report import lines_of, print_report, write_report
 from fmtl.reproduce.table import list_tables, load_table
 from fmtl.sweeps.plan import Job, jobs_of
-from server_app.config import effective_config, parse_run_config
+from tests.support import sweeps
+from tests.support.commands import invoke
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "tests/support/tiny_table.toml"
@@ -50,14 +48,7 @@ def scores(semseg: float, depth: float, normals: float | str, saliency: float = 
 
 def finish(work: Reproduction, method: str, seed: int, values: Scores, **how: object) -> None:
     """A run folder as a run leaves it."""
-    job = job_of(work, method, seed)
-    config, parameters = parse_run_config(job.values)
-    settings = effective_config(config, parameters)
-    scenario = Path(config.scenario).stem
-    written = WrittenRun(
-        values, config.strategy, seed, work.rounds, scenario, parameters, settings, **how,  # type: ignore[arg-type]
-    )  # fmt: skip
-    written.write(job.folder)
+    sweeps.finish(job_of(work, method, seed), values, **how)
 
 
 def job_of(work: Reproduction, method: str, seed: int) -> Job:
@@ -65,12 +56,8 @@ def job_of(work: Reproduction, method: str, seed: int) -> Job:
     return next(job for job in jobs if (job.label, job.seed) == (method, seed))
 
 
-def invoke(*arguments: str) -> tuple[int, str]:
-    app = typer.Typer()
-    app.command("reproduce")(reproduce_command.command)
-    result = CliRunner().invoke(app, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+def reproduce(*arguments: str) -> tuple[int, str]:
+    result = invoke(command, *arguments)
     return result.exit_code, result.output
 
 
@@ -78,6 +65,13 @@ def text_of(report: Report, width: int = 160) -> str:
     screen = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     print_report(report, screen)
     return screen.export_text()
+
+
+def with_row(folder: Path, row: str) -> Reproduction:
+    """The tiny table with another last row."""
+    (folder / "tiny.yaml").write_text((TABLE.parent / "tiny.yaml").read_text())
+    (folder / "mine.toml").write_text(TABLE.read_text().replace('strategy = "fedper"', row))
+    return reproduction(load_table(str(folder / "mine.toml")), folder / "out", (0,), 2)
 
 
 class TestMeasured:
@@ -112,16 +106,6 @@ class TestMeasured:
         assert differs(local.cells["B Normals"], 60.0, 2)  # 50 +- 0
         assert not differs(local.cells["B Normals"], 50.004, 2)  # within the rounding of the printed value
         assert differs(fedprox.delta_m, -12.5, 2)
-
-    def test_one_seed_has_no_spread_and_no_mark(self) -> None:
-        work = tiny((0,))
-        finish(work, "local", 0, scores(90.0, 2.0, 50.0))
-        report = measure(work, {})
-        assert report.rows[0].cells["A SemSeg"].spread is None
-        text = text_of(report)
-        assert "90.00" in text
-        assert "*" not in text
-        assert "one seed" in text
 
     def test_printed_table_has_both_lines_of_every_method(self) -> None:
         lines = text_of(self.two_seeds()).splitlines()
@@ -190,31 +174,30 @@ class TestMeasured:
         assert cell["beyond_spread"] == "false"
         assert (report_file.parent / "delta_m.png").read_bytes()[:4] == b"\x89PNG"
 
-    def test_shorter_runs_are_marked_everywhere(self) -> None:
+    def test_shorter_runs_and_a_single_seed_are_marked_everywhere(self) -> None:
         work = tiny((0,), rounds=1)
-        finish(work, "local", 0, scores(2.0, 2.0, 50.0))
+        finish(work, "local", 0, scores(90.0, 2.0, 50.0))
         report = measure(work, {})
-        assert "NOT COMPARABLE: 1 of 2 rounds." in text_of(report)
-        assert "NOT COMPARABLE: 1 of 2 rounds." in write_report(report).read_text()
-        assert default_folder(work.table, 1).name == "tiny-table-1-rounds"
-        assert default_folder(work.table, 2).name == "tiny-table"
+        assert report.rows[0].cells["A SemSeg"].spread is None
+        text = text_of(report)
+        assert "90.00" in text
+        assert "*" not in text
+        assert "one seed" in text
+        for said in (text, write_report(report).read_text()):
+            assert "NOT COMPARABLE: 1 of 2 rounds." in said
+        assert [default_folder(work.table, rounds).name for rounds in (1, 2)] == ["tiny-table-1-rounds", "tiny-table"]
 
     def test_row_of_another_scenario_is_measured_against_the_reference_of_its_own(self, tmp_path: Path) -> None:
-        (tmp_path / "tiny.yaml").write_text((TABLE.parent / "tiny.yaml").read_text())
-        (tmp_path / "other.yaml").write_text((tmp_path / "tiny.yaml").read_text().replace("name: tiny", "name: other"))
-        text = TABLE.read_text().replace('strategy = "fedper"', 'strategy = "fedper"\nscenario = "other.yaml"')
-        (tmp_path / "mine.toml").write_text(text)
-        work = reproduction(load_table(str(tmp_path / "mine.toml")), tmp_path / "out", (0,), 2)
+        other = (TABLE.parent / "tiny.yaml").read_text().replace("name: tiny", "name: other")
+        (tmp_path / "other.yaml").write_text(other)
+        work = with_row(tmp_path, 'strategy = "fedper"\nscenario = "other.yaml"')
         assert [sweep.out.name for sweep in work.sweeps.values()] == ["tiny", "other"]
         finish(work, "local", 0, scores(2.0, 2.0, 50.0))
         finish(work, "fedper", 0, scores(3.0, 2.0, 50.0))
         assert measure(work, {}).rows[2].delta_m.values == pytest.approx((12.5,))
 
     def test_row_with_the_runs_of_another_shows_them(self, tmp_path: Path) -> None:
-        (tmp_path / "tiny.yaml").write_text((TABLE.parent / "tiny.yaml").read_text())
-        text = TABLE.read_text().replace('strategy = "fedper"', 'strategy = "fedprox"\nsame-run-as = "fedprox"')
-        (tmp_path / "mine.toml").write_text(text)
-        work = reproduction(load_table(str(tmp_path / "mine.toml")), tmp_path / "out", (0,), 2)
+        work = with_row(tmp_path, 'strategy = "fedprox"\nsame-run-as = "fedprox"')
         finish(work, "fedprox", 0, scores(3.0, 2.0, 50.0))
         _, fedprox, same = measure(work, {}).rows
         assert same.cells["A SemSeg"] == fedprox.cells["A SemSeg"]
@@ -235,7 +218,7 @@ def empty(name: str) -> Report:
 class TestDryRun:
     def test_counts_of_table_1_are_those_of_the_paper_without_any_data(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(dry_run, "_measured_step", lambda entry, settings: 0.5)
-        status, output = invoke("fedhca2-table1", "--dry-run", "--seeds", "0")
+        status, output = reproduce("fedhca2-table1", "--dry-run", "--seeds", "0")
         text = " ".join(output.split())
         assert status == 0
         # Methods 5 and 1.0: 125, 125, 125, 124, 124 and 4 x 99 steps a round; ditto trains two models.
@@ -273,7 +256,7 @@ class TestDryRun:
 
     def test_a_step_is_measured_and_runs_that_have_ended_are_named(self) -> None:
         finish(tiny((0, 1)), "local", 0, scores(2.0, 2.0, 50.0))
-        status, output = invoke(str(TABLE), "--dry-run", "--methods", "local", "--seeds", "0,1", "--out", "out")
+        status, output = reproduce(str(TABLE), "--dry-run", "--methods", "local", "--seeds", "0,1", "--out", "out")
         assert status == 0
         assert "All runs: 2 (1 methods, seeds 0, 1); 1 ended already" in output
         assert re.search(r"step of one \(\d+ drawn images\) takes [\d.e-]+ s", " ".join(output.split()))
@@ -308,7 +291,7 @@ class TestDryRun:
 
 class TestOptions:
     def test_without_a_name_the_tables_are_listed(self) -> None:
-        status, output = invoke()
+        status, output = reproduce()
         assert status == 0
         assert all(name in output for name in list_tables())
 
@@ -330,22 +313,16 @@ class TestOptions:
     )
     def test_mistake_is_one_sentence_and_nothing_starts(self, arguments: list[str], named: str) -> None:
         with pytest.raises(SettingError, match=named):
-            invoke(*arguments)
+            reproduce(*arguments)
         assert not Path("runs").exists()
-
-    def test_seeds_and_methods(self) -> None:
-        table = load_table("fedhca2-table2")
-        assert read_seeds("0, 2 5") == (0, 2, 5)
-        assert methods_of(table, "fedhca2, local") == ("fedhca2", "local")
-        assert len(methods_of(table, None)) == 8
 
     def test_data_folder_reaches_the_runs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FMTL_DATA_ROOT", "/elsewhere")
         with pytest.raises(SettingError, match=str(tmp_path / "PASCALContext")):
-            invoke("fedhca2-table1", "--data", str(tmp_path))
+            reproduce("fedhca2-table1", "--data", str(tmp_path))
 
     def test_report_of_nothing_shows_the_paper_and_writes_nothing(self) -> None:
-        status, output = invoke("fedhca2-table5", "--report")
+        status, output = reproduce("fedhca2-table5", "--report")
         assert status == 0
         assert "64.17" in output
         assert "Not run yet: Local, FedHCA2." in output
@@ -354,12 +331,12 @@ class TestOptions:
     def test_runs_of_other_settings_are_refused(self) -> None:
         finish(tiny((0,), 2), "local", 0, scores(2.0, 2.0, 50.0))
         with pytest.raises(SettingError, match="num-server-rounds = 2"):
-            invoke(str(TABLE), "--seeds", "0", "--rounds", "1", "--out", "out")
+            reproduce(str(TABLE), "--seeds", "0", "--rounds", "1", "--out", "out")
 
     def test_report_finds_the_seeds_that_were_run(self) -> None:
         work = tiny((3, 7))
         finish(work, "local", 3, scores(2.0, 2.0, 50.0))
         finish(work, "fedprox", 7, scores(2.0, 2.0, 50.0))
         assert seeds_on_disk(work.table, work.out) == (3, 7)
-        _, output = invoke(str(TABLE), "--report", "--out", "out")
+        _, output = reproduce(str(TABLE), "--report", "--out", "out")
         assert "n = 1 of 2" in output

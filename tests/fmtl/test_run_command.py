@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from fmtl.commands import resume, run
 from fmtl.engine import Engine, federated_run
 from fmtl.errors import RunError, RunInterruptedError, SettingError
 from fmtl_strategies.parameters import StrategyParameterError
+from tests.support.commands import invoke
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,6 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Asked]:
     monkeypatch.setattr(federated_run, "run", take)
     monkeypatch.chdir(tmp_path)
     return taken
-
-
-def invoke(command: Any, *arguments: str | Path) -> Any:
-    """Run a command; an error other than an exit is raised."""
-    application = typer.Typer(pretty_exceptions_enable=False)
-    application.command()(command)
-    result = CliRunner().invoke(application, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_flags_win_over_settings_over_file_over_defaults(runs: list[Asked], tmp_path: Path) -> None:
