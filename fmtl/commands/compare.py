@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from fmtl.report.comparison import Comparison
-    from fmtl.report.run_reader import Pair
 
 
 def command(
@@ -32,7 +27,7 @@ def command(
     from rich.text import Text
 
     from fmtl.report.comparison import compare_runs
-    from fmtl.report.markdown import delta_m_note
+    from fmtl.report.markdown import delta_m_note, write_report
     from fmtl.report.run_reader import read_run
     from fmtl.report.selection import select
     from fmtl.report.table import Footnotes, comparison_table
@@ -56,18 +51,5 @@ def command(
     for line in (delta_m_note(comparison, rows), *notes.lines(), *comparison.notes):
         screen.print(Text(line))
 
-    report, curves = write_report(comparison, rows, output or runs[0].resolve().parent / "comparison")
-    screen.print(Text(f"Report: {report} (with {curves} curves)"), soft_wrap=True)
-
-
-def write_report(comparison: Comparison, rows: Sequence[Pair], folder: Path) -> tuple[Path, int]:
-    """Write ``comparison.md`` and the curves; returns the report's path and the number of curves."""
-    from fmtl.report.curves import write_curves
-    from fmtl.report.markdown import markdown_report
-    from fmtl_strategies.contract.files import write_text
-
-    folder.mkdir(parents=True, exist_ok=True)
-    curves = write_curves(comparison, folder)
-    report = folder / "comparison.md"
-    write_text(report, markdown_report(comparison, rows, curves, folder))
-    return report, len(curves)
+    report = write_report(comparison, rows, output or runs[0].resolve().parent / "comparison")
+    screen.print(Text(f"Report: {report}, with curves"), soft_wrap=True)

@@ -9,29 +9,39 @@ from pathlib import Path, PurePath
 from urllib.parse import quote
 
 from fmtl.report.comparison import Comparison
+from fmtl.report.curves import write_curves
 from fmtl.report.run_reader import Pair, Run
 from fmtl.report.table import Footnotes, comparison_table
 from fmtl.tables import WIDTH, escaped, format_bytes, format_seconds, markdown_table, printable
+from fmtl_strategies.contract.files import write_text
 from fmtl_strategies.contract.paths import PREDICTIONS_FILE
 
+REPORT = "comparison.md"
 _NOT_SHOWN = frozenset({"out-dir", "resume"})
 """Settings of where and how a run was started, which the table of runs names already."""
 
 
-def markdown_report(comparison: Comparison, rows: Sequence[Pair], curves: Sequence[Path], place: Path) -> str:
-    """Write a comparison as Markdown.
+def write_report(comparison: Comparison, rows: Sequence[Pair], folder: Path, lead: str = "") -> Path:
+    """Write ``comparison.md`` and the curves of a comparison; returns the report's path.
 
     Args:
         comparison: the runs.
         rows: the client-task pairs to show.
-        curves: pictures that lie beside the report.
-        place: folder that the report is for; where run folders hold pictures of predictions, it links to them.
-
-    Returns:
-        The text of ``comparison.md``.
+        folder: made if needed; where run folders hold pictures of predictions, the report links to them.
+        lead: Markdown that stands above all tables.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    report = folder / REPORT
+    write_text(report, markdown_report(comparison, rows, write_curves(comparison, folder), folder, lead))
+    return report
+
+
+def markdown_report(
+    comparison: Comparison, rows: Sequence[Pair], curves: Sequence[Path], place: Path, lead: str = ""
+) -> str:
+    """The text of the report, with curves that lie beside it; other arguments as for `write_report`."""
     notes = Footnotes()
-    parts = [f"# Comparison: scenario {escaped(comparison.scenario)}\n"]
+    parts = [f"# Comparison: scenario {escaped(comparison.scenario)}\n", *([lead] if lead else [])]
     if comparison.seeds:
         parts.append("## Mean ± sample standard deviation over seeds\n")
         table = comparison_table(comparison, comparison.seeds, rows, notes)

@@ -60,9 +60,7 @@ def reproduction(table: Table, out: Path, seeds: Sequence[int], rounds: int) -> 
     """
     folder = out.expanduser().absolute()
     sweeps = {
-        scenario: sweep_of(
-            table.path, _content(table, scenario, seeds, rounds), folder / scenario.rpartition("/")[2].split(".")[0]
-        )
+        scenario: sweep_of(table.path, _content(table, scenario, seeds, rounds), folder / Path(scenario).stem)
         for scenario in table.scenarios
     }
     return Reproduction(table, folder, tuple(seeds), rounds, sweeps)
@@ -117,6 +115,6 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 def seeds_on_disk(table: Table, out: Path) -> tuple[int, ...]:
     """The seeds for which an earlier reproduction has left a run."""
-    stems = [scenario.rpartition("/")[2].split(".")[0] for scenario in table.scenarios]
-    folders = [folder for stem in stems for row in table.rows for folder in (out / stem / row.method).glob("seed-*")]
-    return tuple(sorted({int(number) for number in (f.name[5:] for f in folders) if number.isdigit()}))
+    folders = (out / Path(scenario).stem / row.method for scenario in table.scenarios for row in table.rows)
+    numbers = {path.name.removeprefix("seed-") for folder in folders for path in folder.glob("seed-*")}
+    return tuple(sorted(int(number) for number in numbers if number.isdigit()))

@@ -88,11 +88,8 @@ def notes_of(report: Report) -> list[str]:
 def _states(one: MeasuredRow) -> Iterator[str]:
     """A sentence for each run of a row that is not done or lacked a client, and for each missing cell."""
     for run in one.runs:
-        state = "not run yet" if run.state == "to do" else run.state
-        if run.state not in ("done", "to do") or run.reason:
-            yield f"{one.row.name}, seed {run.job.seed}: {state}{f': {run.reason}' if run.reason else ''}."
-        for client, count in sorted(run.run.missed.items()) if run.run else ():
-            yield f"{one.row.name}, seed {run.job.seed}: client {client} missed {count} rounds."
+        if run.state != "to do" or run.reason:
+            yield from (f"{one.row.name}, seed {run.job.seed}: {fault}." for fault in run.faults)
     reasons = [cell.missing_because for cell in (*one.cells.values(), one.delta_m) if one.seeds]
     yield from (f"{one.row.name}: {reason}." for reason in dict.fromkeys(reasons) if reason)
 

@@ -122,17 +122,17 @@ def _check_same_settings(job: Job, saved: Mapping[str, Any]) -> None:
     before = saved.get("run_config")
     if not isinstance(before, dict):
         raise SettingError(f"{job.folder / 'config.json'} is damaged; restore it, or remove the folder.")
-    for key in sorted(expected.keys() | before.keys()):
-        if expected.get(key) != before.get(key):
-            raise SettingError(
-                f"{job.folder} holds a run with {key} = {_shown(before, key)}; the sweep or table now says "
-                f"{_shown(expected, key)}. Put the setting back, choose another folder with --out, or do the run anew "
-                f"with --again {job.label} (what is there is removed)."
-            )
-    if (changed := changed_source(config.strategy, saved)) is not None:
+    changed = [
+        f"a run with {key} = {_shown(before, key)}; the sweep or table says {_shown(expected, key)}. Put the setting"
+        for key in sorted(expected.keys() | before.keys())
+        if expected.get(key) != before.get(key)
+    ]
+    if (code := changed_source(config.strategy, saved)) is not None:
+        changed.append(f"a run of other code: {code}. Put the file")
+    if changed:
         raise SettingError(
-            f"{job.folder} holds a run of other code: {changed}. Put the file back, choose another folder with --out, "
-            f"or do the run anew with --again {job.label} (what is there is removed)."
+            f"{job.folder} holds {changed[0]} back, choose another folder with --out, or do the run anew with --again "
+            f"{job.label} (what is there is removed)."
         )
 
 

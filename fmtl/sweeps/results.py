@@ -26,6 +26,14 @@ class Result:
     reason: str | None
     run: Run | None
 
+    @property
+    def faults(self) -> list[str]:
+        """Phrases that say why the run is not done, and which clients it went on without."""
+        if self.state != "done" or self.run is None:
+            return [f"{self.state}{f': {self.reason}' if self.reason else ''}"]
+        of = f"of {self.run.rounds} rounds (see history.jsonl)"
+        return [f"client {client} missed {count} {of}" for client, count in sorted(self.run.missed.items())]
+
 
 def results_of(sweep: Sweep, reasons: Mapping[str, str]) -> list[Result]:
     """Read the results of all runs, in the order of work.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,23 @@ from rich.table import Table
 
 from fmtl.report.changes import Changes, draw_changes
 from fmtl.report.comparison import Cell, Comparison, compare_runs
-from fmtl.report.curves import write_curves
 from fmtl.report.figure import write_figure
-from fmtl.report.markdown import markdown_report
+from fmtl.report.markdown import write_report
 from fmtl.report.run_reader import read_run
 from fmtl.sweeps.file import Sweep, SweepRun
 from fmtl.sweeps.plan import Job
 from fmtl.sweeps.results import Result, results_of
 from fmtl.tables import escaped, format_number, markdown_table, plain_table, printable
-from fmtl_strategies.contract.files import write_json, write_text
+from fmtl_strategies.contract.files import write_json
 
 _HEADING = ("label", "strategy", "seeds", "Δm %", "sd", "min", "max", "state")
 FILE = "summary.json"
-REPORT = "comparison.md"
 CHART = "changes.png"
+_NOTE = """
+Δm: mean relative change over all tasks of all clients against the local run of the same seed, in percent, positive is \
+better; mean, sample standard deviation, smallest and largest over seeds. A row that lacks a seed stands below those \
+with all. Given: what its entry sets over the defaults.
+"""
 
 
 @dataclass(frozen=True)
@@ -99,34 +102,16 @@ def summarise(sweep: Sweep, reasons: Mapping[str, str]) -> tuple[tuple[Row, ...]
 
 def failures(rows: Sequence[Row]) -> list[str]:
     """A sentence for every run that is not done, has no delta_m, or went on without some client, with the reason."""
-    has_local = any(row.line.strategy == "local" for row in rows)
-    none = [] if has_local else ["No Δm: the sweep has no run of strategy local to measure against."]
-    pairs = [pair for row in rows for pair in zip(row.results, row.changes, strict=True)]
-    return [
-        *(text for result, _ in pairs for text in _not_done(result)),
-        *(text for result, change in pairs for text in _without_change(result, change) if has_local),
-        *(text for result, _ in pairs for text in _missed(result)),
-        *none,
-    ]
-
-
-def _not_done(result: Result) -> Iterator[str]:
-    if result.state != "done":
-        yield f"{result.job.name}: {result.state}{f': {result.reason}' if result.reason else ''}"
-
-
-def _without_change(result: Result, change: Cell) -> Iterator[str]:
-    if result.state == "done" and change.missing_because:
-        scores = result.run.scores.values() if result.run else ()
-        first = next((f" ({score.missing_because})" for score in scores if score.value is None), "")
-        yield f"{result.job.name}: Δm {change.missing_because}{first}"
-
-
-def _missed(result: Result) -> Iterator[str]:
-    if result.run and result.state == "done":
-        for client, count in sorted(result.run.missed.items()):
-            missed = f"missed {count} of {result.run.rounds} rounds (see history.jsonl)"
-            yield f"{result.job.name}: client {client} {missed}"
+    lines = [f"{result.job.name}: {fault}" for row in rows for result in row.results for fault in result.faults]
+    if not any(row.line.strategy == "local" for row in rows):
+        return [*lines, "No Δm: the sweep has no run of strategy local to measure against."]
+    for row in rows:
+        for result, change in zip(row.results, row.changes, strict=True):
+            if result.state == "done" and result.run and change.missing_because:
+                missing = [score.missing_because for score in result.run.scores.values() if score.value is None]
+                why = f" ({missing[0]})" if missing else ""
+                lines.append(f"{result.job.name}: Δm {change.missing_because}{why}")
+    return lines
 
 
 def to_table(rows: Sequence[Row]) -> Table:
@@ -142,14 +127,10 @@ def write_summary(sweep: Sweep, rows: Sequence[Row], comparison: Comparison | No
     write_json(sweep.out / FILE, _as_json(sweep, rows))
     if comparison is None:
         return sweep.out / FILE
-    curves = write_curves(comparison, sweep.out)
-    heading, _, rest = markdown_report(comparison, tuple(comparison.measures), curves, sweep.out).partition("\n")
     figure = draw_changes([Changes(_shown_label(row), row.delta_m.values) for row in rows if row.delta_m.values])
     chart = write_figure(figure, sweep.out / CHART) if figure else None
-    picture = ["", f"![Change of every label against local training]({chart.name})"] if chart else []
-    parts = [heading, *picture, "", _markdown(rows), rest]
-    write_text(sweep.out / REPORT, "\n".join(parts))
-    return sweep.out / REPORT
+    picture = f"![Change of every label against local training]({chart.name})\n\n" if chart else ""
+    return write_report(comparison, tuple(comparison.measures), sweep.out, picture + _markdown(rows))
 
 
 def _shown_label(row: Row) -> str:
@@ -157,31 +138,17 @@ def _shown_label(row: Row) -> str:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    lines = ["## One row per label, best first", ""]
-    cells = ((*_texts(row), _given(row)) for row in rows)
-    lines.append(markdown_table((*_HEADING, "given"), cells, right=range(2, 7)))
-    lines += [
-        "",
-        (
-            "Δm: mean relative change over all tasks of all clients against the local run of the same seed, in "
-            "percent, positive is better; mean, sample standard deviation, smallest and largest over seeds. A row "
-            "that lacks a seed stands below those with all. Given: what its entry sets over the defaults."
-        ),
-        "",
+    given = (", ".join(f"{name} = {value}" for name, value in row.line.given.items()) or "-" for row in rows)
+    cells = ((*_texts(row), text) for row, text in zip(rows, given, strict=True))
+    lines = [
+        "## One row per label, best first\n",
+        markdown_table((*_HEADING, "given"), cells, right=range(2, 7)),
+        _NOTE,
     ]
-    wrong = failures(rows)
-    if wrong:
-        lines += [
-            "Without a result or a change, or without all clients in every round:",
-            "",
-            *(f"- {escaped(line)}" for line in wrong),
-            "",
-        ]
+    if wrong := failures(rows):
+        lines += ["Without a result or a change, or without all clients in every round:\n"]
+        lines += [*(f"- {escaped(line)}" for line in wrong), ""]
     return "\n".join(lines)
-
-
-def _given(row: Row) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in row.line.given.items()) or "-"
 
 
 def _texts(row: Row) -> tuple[str, ...]:
@@ -195,28 +162,23 @@ def _texts(row: Row) -> tuple[str, ...]:
 
 
 def _as_json(sweep: Sweep, rows: Sequence[Row]) -> dict[str, Any]:
-    return {
-        "format": 1,
-        "scenario": sweep.scenario.name,
-        "rounds": sweep.rounds,
-        "seeds": list(sweep.seeds),
-        "runs": [
+    runs = []
+    for row in rows:
+        change = row.delta_m
+        low, high = min(change.values, default=None), max(change.values, default=None)
+        runs.append(
             {
                 "label": row.line.label,
                 "strategy": row.line.strategy,
                 "given": row.line.given,
                 "delta_m": {
-                    "mean": row.delta_m.value,
-                    "sd": row.delta_m.spread,
-                    "min": min(row.delta_m.values, default=None),
-                    "max": max(row.delta_m.values, default=None),
-                    "seeds": len(row.delta_m.values),
+                    "mean": change.value, "sd": change.spread, "min": low, "max": high, "seeds": len(change.values),
                 },
                 "seeds": [_as_entry(*pair) for pair in zip(row.results, row.changes, strict=True)],
             }
-            for row in rows
-        ],
-    }
+        )  # fmt: skip
+    facts = {"format": 1, "scenario": sweep.scenario.name, "rounds": sweep.rounds, "seeds": list(sweep.seeds)}
+    return {**facts, "runs": runs}
 
 
 def _as_entry(result: Result, change: Cell) -> dict[str, Any]:
@@ -233,7 +195,5 @@ def _as_entry(result: Result, change: Cell) -> dict[str, Any]:
         "delta_m": change.value,
         "delta_m_missing_because": change.missing_because,
         "scores": scores,
-        "seconds": end.seconds if end else None,
-        "bytes_up": end.bytes_up if end else None,
-        "bytes_down": end.bytes_down if end else None,
+        **{key: getattr(end, key, None) for key in ("seconds", "bytes_up", "bytes_down")},
     }

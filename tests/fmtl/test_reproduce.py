@@ -153,7 +153,7 @@ class TestMeasured:
             "Not run yet: FedProx (seed 0, 2), FedPer (seed 2).",
             "FedProx: seed 1: the reference row has no finished run of this seed.",
             "FedPer: seed 0: two/normals: there is no valid pixel.",
-            "FedPer, seed 1: not run yet: its process was ended by SIGKILL.",
+            "FedPer, seed 1: to do: its process was ended by SIGKILL.",
             "measured, n = 1 of 3",
         ):
             assert part in text, part
