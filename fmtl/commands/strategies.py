@@ -26,11 +26,11 @@ def _strategies_in(file: Path) -> list[tuple[str, str]]:
     found = []
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         texts = {
-            line.target.id: line.value.value
+            target.id: line.value.value
             for line in getattr(node, "body", ())
-            if isinstance(line, ast.AnnAssign)
-            and isinstance(line.target, ast.Name)
-            and isinstance(line.value, ast.Constant)
+            if isinstance(line, ast.Assign | ast.AnnAssign) and isinstance(line.value, ast.Constant)
+            for target in (line.targets if isinstance(line, ast.Assign) else [line.target])
+            if isinstance(target, ast.Name)
         }
         if {"name", "summary_line"} <= texts.keys():
             found.append((str(texts["name"]), str(texts["summary_line"])))
