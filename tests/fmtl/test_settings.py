@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 from fmtl.errors import SettingError
 from fmtl.settings import (
     as_toml,
-    default_settings,
     merge,
     merge_all,
     parse_setting,
     read_config_file,
-    read_settings,
 )
 from fmtl_strategies.parameters import parse_parameter_text
 
@@ -147,16 +145,3 @@ def test_key_of_another_name_stays_unknown(outside: str) -> None:
 def test_text_of_parameters_that_cannot_be_read_is_a_wrong_setting(outside: str) -> None:
     with pytest.raises(SettingError, match="strategy-parameters = 'strength' cannot be read"):
         merge_all(OUTSIDE, [({"strategy": outside, "strategy-parameters": "strength"}, "--set")])
-
-
-def test_flags_count_over_settings_and_settings_over_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "run.toml"
-    file.write_text('strategy = "fedhca2"\nseed = 1\nquorum = 1\n[fedhca2]\nc = 0.7\n')
-    values = read_settings(file, ["seed=2", "fedhca2.mode=paper"], {"seed": 3, "scenario": None})
-    assert (values["seed"], values["quorum"], values["fedhca2.c"], values["fedhca2.mode"]) == (3, 1.0, 0.7, "paper")
-    assert values["scenario"] == default_settings()["scenario"]
-
-
-def test_parameter_that_the_chosen_strategy_does_not_read_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"--set: fedhca2\.c"):
-        read_settings(None, ["fedhca2.c=0.5"], {"strategy": "local"})

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fmtl.report.comparison import Comparison, compare_runs
+from fmtl.report.run_reader import read_run
+
 Values = Mapping[str, Mapping[str, float | str]]
 """By client and task: the value, or the reason why it is missing."""
 
@@ -141,3 +144,8 @@ class RunFolder:
     @staticmethod
     def _dump(path: Path, content: object) -> None:
         path.write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
+
+
+def comparison_of(folder: Path, *runs: RunFolder) -> Comparison:
+    """Write runs, and compare them."""
+    return compare_runs([read_run(run.write(folder / f"run-{index}")) for index, run in enumerate(runs)])

@@ -11,16 +11,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
-from fmtl.report.comparison import Comparison, compare_runs
+from fmtl.report.comparison import compare_runs
 from fmtl.report.curves import draw_task, write_curves
 from fmtl.report.run_reader import read_run
-from tests.support.run_folders import RunFolder
+from tests.support.run_folders import RunFolder, comparison_of
 
 VALUES = {"a": {"semseg": 30.0, "depth": 0.9}, "b": {"semseg": 60.0}}
-
-
-def comparison_of(folder: Path, *runs: RunFolder) -> Comparison:
-    return compare_runs([read_run(run.write(folder / f"run-{index}")) for index, run in enumerate(runs)])
 
 
 def test_every_task_gets_a_picture_that_is_not_blank(tmp_path: Path) -> None:

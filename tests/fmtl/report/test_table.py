@@ -9,17 +9,12 @@ import pytest
 from errors import naming
 from rich.console import Console
 
-from fmtl.report.comparison import Comparison, compare_runs
+from fmtl.report.comparison import Comparison
 from fmtl.report.markdown import markdown_report
-from fmtl.report.run_reader import read_run
 from fmtl.report.selection import select
 from fmtl.report.table import Footnotes, comparison_table
 from fmtl.tables import WideTable, format_bytes, format_seconds, printable
-from tests.support.run_folders import TABLE_1, RunFolder, table_1
-
-
-def comparison_of(folder: Path, *runs: RunFolder) -> Comparison:
-    return compare_runs([read_run(run.write(folder / f"run-{index}")) for index, run in enumerate(runs)])
+from tests.support.run_folders import TABLE_1, RunFolder, comparison_of, table_1
 
 
 def laid_out(comparison: Comparison) -> tuple[WideTable, Footnotes]:
@@ -37,14 +32,6 @@ def screen(table: WideTable, width: int = 100) -> list[str]:
     with console.capture() as capture:
         console.print(table.printed())
     return capture.get().splitlines()
-
-
-def test_printed_table_of_published_table_1_ends_in_the_published_delta_m(tmp_path: Path) -> None:
-    comparison = comparison_of(tmp_path, RunFolder(table_1("local")), RunFolder(table_1("fedhca2"), strategy="fedhca2"))
-    table, _ = laid_out(comparison)
-    last = [line for line in screen(table) if line.strip()][-1]
-    assert last.split() == ["all", "Δm", "%", "↑", "0.00", "+2.18"]
-    assert "| all | Δm | % ↑ | 0.00 | **+2.18** |" in table.markdown()
 
 
 def test_best_value_is_bold_in_the_metric_s_own_direction(tmp_path: Path) -> None:
