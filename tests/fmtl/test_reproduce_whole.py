@@ -20,6 +20,8 @@ from fmtl.reproduce.table import load_table
 from fmtl.sweeps.plan import jobs_of
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.long
+
 TABLE = ROOT / "tests/support/tiny_table.toml"
 
 
