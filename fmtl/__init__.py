@@ -5,6 +5,9 @@ Run and compare:
     sweep: strategies x settings x seeds over one scenario.
     compare: runs side by side, by client and task.
 
+Use a model that a client has trained:
+    load_model: an `nn.Module` with `preprocess`, `predict` and class names; needs neither data nor a run.
+
 Write a method (docs/write-a-strategy.md): a class derived from `Strategy`, with its `parameter`s declared in a class
 derived from `StrategyParameters`. `Pool` is what it aggregates, `ClientProfile` what it knows of a client, `LocalRule`
 and its parts what it asks of clients. Its maths is usually weights for `add_combination`, made from `gram_matrix` or
@@ -19,6 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from client_app.saved_model.files import load_model
     from fmtl.api import *
 
 __version__ = "0.2.0"
@@ -39,6 +43,7 @@ __all__ = [
     "compare",
     "cosine_matrix",
     "gram_matrix",
+    "load_model",
     "parameter",
     "run",
     "sweep",
@@ -46,6 +51,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "load_model":
+        # Apart from the rest, for it works where neither Flower nor Ray is installed.
+        return import_module("client_app.saved_model.files").load_model
     if name in __all__:
         return getattr(import_module("fmtl.api"), name)
     raise AttributeError(f"module 'fmtl' has no attribute {name!r}")

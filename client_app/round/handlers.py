@@ -60,7 +60,8 @@ def _participant(call: Call) -> Participant:
     # Simulated clients share one machine already; a site has it to itself.
     workers = (os.cpu_count() or 1) if identity.is_site else 0
     data = local_data(identity.entry, identity.label_cache)
-    return Participant(identity.entry, data, identity.state_root, metric_workers=workers)
+    strategy = str(call.run_config.get("strategy", ""))
+    return Participant(identity.entry, data, identity.state_root, metric_workers=workers, strategy=strategy)
 
 
 def _received(records: RecordDict, instruction: Instruction, participant: Participant) -> Received:

@@ -14,8 +14,10 @@ import numpy as np
 from fmtl_datasets.scenarios.scenario import ClientEntry
 
 from client_app.privacy import account_file, read_account, reasons_kept, require_budget, write_account
+from client_app.round.description import describe
 from client_app.round.local_model import client_tasks, prepare_model, reusable_model
 from client_app.round.local_round import LocalRound, Received, Trained, timed_score
+from client_app.saved_model.files import save_model
 from client_app.training.batches import LocalData
 from client_app.training.device import Arithmetic, choose_arithmetic, explain_out_of_memory
 from client_app.training.state import Answer, ClientState, Counters, Restored, StateFolder
@@ -23,6 +25,7 @@ from client_app.training.vectors import buffer_layouts, group_layouts, read_grou
 from fmtl_strategies.contract.files import explain_disk_full
 from fmtl_strategies.contract.layout import FloatArray, GroupLayout
 from fmtl_strategies.contract.messages import Instruction, Report, Score
+from fmtl_strategies.contract.paths import MODEL_FOLDER
 from fmtl_strategies.contract.profile import PROTOCOL_VERSION, ClientProfile, TaskProfile
 from fmtl_strategies.contract.settings import LocalSettings
 
@@ -38,12 +41,14 @@ class Participant:
         data: its data splits.
         state_root: folder under which clients on this machine keep what survives a round.
         metric_workers: processes that may share the work of a slow metric; 0 for none.
+        strategy: name of the run's strategy, for the saved model; empty where the run does not say.
     """
 
     entry: ClientEntry
     data: LocalData
     state_root: Path
     metric_workers: int = 0
+    strategy: str = ""
 
     def layouts(self) -> dict[str, GroupLayout]:
         """Return the layout of every group of this client's model, `buffers.` groups included."""
@@ -116,6 +121,7 @@ class Participant:
             scores: dict[str, Score] = {}
             if instruction.evaluate:
                 scores, seconds["evaluation"] = timed_score(this_round)
+                self._save_model(this_round, instruction.round - 1, scores, folder.path)
             started = time.perf_counter()
             trained = this_round.train()
             seconds["training"] = time.perf_counter() - started
@@ -146,6 +152,7 @@ class Participant:
         with self._clear_errors(arithmetic):
             this_round = self._round(instruction, received, restored, arithmetic)
             scores, seconds = timed_score(this_round)
+            self._save_model(this_round, instruction.round, scores, folder.path)
             if self.entry.contact_sheet:
                 # Pillow and the drawing code are of no use to a client that draws nothing.
                 from client_app.pictures.contact_sheet import draw_predictions
@@ -155,6 +162,11 @@ class Participant:
             update={"scores": scores, "seconds": {"evaluation": seconds}}
         )
         return self._without_secrets(report, spent)
+
+    def _save_model(self, this_round: LocalRound, after_round: int, scores: Mapping[str, Score], place: Path) -> None:
+        """Write the model that was just scored into the client's folder."""
+        description = describe(this_round, after_round, scores, self.strategy, _versions())
+        save_model(this_round.scored_model(), description, place / MODEL_FOLDER)
 
     @property
     def _account_file(self) -> Path:

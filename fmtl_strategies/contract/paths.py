@@ -11,6 +11,9 @@ STRATEGY_PATH = "FMTL_STRATEGY_PATH"
 PREDICTIONS_FILE = "predictions.png"
 """In a client's folder: what its model predicts beside the labels, where the client draws that."""
 
+MODEL_FOLDER = "model"
+"""In a client's folder: the model that was scored last."""
+
 
 class RunFolderError(ValueError):
     """A run folder that cannot be used as asked; the text says what to do."""

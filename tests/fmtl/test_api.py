@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_everything_on_offer_is_there_and_typed() -> None:
-    assert set(fmtl.__all__) == {*api.__all__, "__version__"}
+    assert set(fmtl.__all__) == {*api.__all__, "__version__", "load_model"}
     assert all(getattr(fmtl, name).__doc__ for name in api.__all__)
     for package in ("fmtl", "fmtl_strategies", "server_app", "client_app", "datasets"):
         assert (ROOT / package / "py.typed").is_file()
