@@ -32,6 +32,7 @@ class LocalGrid(Grid):
             FIRST_NODE_ID + i: Context(run_id, FIRST_NODE_ID + i, config, RecordDict(), run_config)
             for i, config in enumerate(node_configs)
         }
+        self._replies: dict[str, Message] = {}
 
     def set_run(self, run: Run) -> None:
         """Take the run's description."""
@@ -53,6 +54,25 @@ class LocalGrid(Grid):
     def get_nodes(self) -> Iterable[NodeInfo]:
         """Return the nodes' descriptions."""
         return [NodeInfo(node_id=node_id) for node_id in self._contexts]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies to these messages that are there, each once."""
+        return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
+
+    def wait_for_replies(self, seconds: float) -> None:
+        """Wait until a reply has come, at most so long."""
+        time.sleep(seconds)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Give the messages to their nodes and return the replies that come in time."""
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        ids, replies = list(self.push_messages(messages)), list[Message]()
+        while time.monotonic() < deadline:
+            replies += self.pull_messages(ids)
+            if len(replies) == len(ids):
+                break
+            self.wait_for_replies(min(1.0, deadline - time.monotonic()))
+        return replies
 
     def context_of(self, message: Message) -> Context:
         """Return the context of the node that a message is for."""
@@ -88,7 +108,6 @@ class InlineGrid(LocalGrid):
     ) -> None:
         super().__init__(node_configs, run_config, run_id)
         self._client, self._threads = client, threads
-        self._replies: dict[str, Message] = {}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Let every node answer at once and keep the replies."""
@@ -103,17 +122,6 @@ class InlineGrid(LocalGrid):
                 reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, text), reply_to=message)
             self._replies[ids[-1]] = reply
         return ids
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies to these messages, once."""
-        return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Give the messages to their nodes and return the replies; those later than the timeout are dropped."""
-        started = time.monotonic()
-        replies = self.pull_messages(self.push_messages(messages))
-        late = timeout is not None and time.monotonic() - started > timeout
-        return [] if late else replies
 
 
 @contextmanager

@@ -56,7 +56,6 @@ class RayGrid(LocalGrid):
         self._queue: deque[Message] = deque()
         self._last_worker: dict[int, int] = {}
         self._store = _SharedBytes(ray)
-        self._replies: dict[str, Message] = {}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Queue messages for the workers."""
@@ -70,7 +69,7 @@ class RayGrid(LocalGrid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies to these messages that are there, once."""
         self._advance(0.0)
-        return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
+        return super().pull_messages(message_ids)
 
     def wait_for_replies(self, seconds: float) -> None:
         """Wait until a reply has come, at most so long; workers that become free get their next message meanwhile."""
@@ -79,16 +78,6 @@ class RayGrid(LocalGrid):
             if not self._tasks:
                 time.sleep(left)
             self._advance(left)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Give the messages to the workers and return the replies that come in time."""
-        ids = list(self.push_messages(messages))
-        deadline = float("inf") if timeout is None else time.monotonic() + timeout
-        replies: list[Message] = []
-        while len(replies) < len(ids) and time.monotonic() < deadline:
-            self.wait_for_replies(min(1.0, deadline - time.monotonic()))
-            replies += self.pull_messages(ids)
-        return replies
 
     def close(self) -> None:
         """End the workers."""
