@@ -9,16 +9,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from bad_replies import OVERSIZED
 from federation import Federation, assert_set_aside, plan_bad_replies
-from safetensors.numpy import load_file
 
 from fmtl.network.certificates import CertificateFiles, make_ca
 from fmtl.network.coordinator_folder import allow_site, local_endpoint, read_settings, revoke_site
-from fmtl.network.errors import NetworkSetupError
 from fmtl.network.site_keys import make_site_key
 
 KINDS = ("nan", "garbage-bytes", "pickled-dtype", "header-1e11", OVERSIZED)
@@ -90,12 +87,6 @@ def test_bad_replies_are_set_aside_and_named(history: list[dict[str, Any]]) -> N
         assert_set_aside(line, pair)
 
 
-def test_models_stay_finite(running: Federation, history: list[dict[str, Any]]) -> None:
-    newest = sorted((running.folder("doors") / "checkpoints").iterdir())[-1]
-    for name, array in load_file(newest / "arrays.safetensors").items():
-        assert np.isfinite(array).all(), name
-
-
 def test_a_revoked_site_is_shut_out_and_the_run_goes_on(running: Federation, history: list[dict[str, Any]]) -> None:
     assert "three" not in history[ROUNDS - 1]["participants"]
     assert {"one", "two"} <= set(history[ROUNDS - 1]["participants"])
@@ -155,9 +146,3 @@ def test_no_secret_is_in_any_log_or_run_folder(running: Federation, history: lis
 def test_the_result_names_only_clients_that_may_take_part(running: Federation, history: list[dict[str, Any]]) -> None:
     result = json.loads((running.folder("doors") / "result.json").read_text())
     assert set(result["clients"]) == {"one", "two", "three"}
-
-
-def test_no_run_is_started_under_a_name_that_is_a_path(running: Federation) -> None:
-    for name in ("../outside", "/tmp/outside", "..", "a/b", ".hidden"):
-        with pytest.raises(NetworkSetupError, match=re.escape(f"--name {name!r}")):
-            running.submit(name)
