@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 
 from fmtl_strategies.round.admission import shortened
 from fmtl_strategies.round.base import PersonalizedStrategy
-from fmtl_strategies.round.exchange import Listener, RetryPolicy, send_and_collect
+from fmtl_strategies.round.exchange import RetryPolicy, send_and_collect
 from server_app.run_folder import RunFolder
 
 
@@ -61,7 +61,7 @@ def exchange(
 
     asked = strategy.roster.present(message.metadata.dst_node_id for message in sent)
     profiles = {node: strategy.roster.profiles[client] for client, node in asked}
-    replies = send_and_collect(grid, sent, policy, Listener(note, note_retry), profiles)
+    replies = send_and_collect(grid, sent, policy, on_reply=note, on_retry=note_retry, profiles=profiles)
     for client in sorted(set(strategy.asked().values()) - answered):
         write("late", **facts, client=client, seconds=round(time.monotonic() - started, 3))
     return replies

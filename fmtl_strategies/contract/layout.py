@@ -19,10 +19,14 @@ MAX_ARRAYS = 20_000
 MAX_DIMENSIONS = 8
 
 
-class ArraySpec(BaseModel):
-    """One array of a group: its name relative to the group, and its shape."""
+class Strict(BaseModel):
+    """Base of what comes in messages: unknown fields are refused, and nothing is changed afterwards."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArraySpec(Strict):
+    """One array of a group: its name relative to the group, and its shape."""
 
     name: str = Field(min_length=1, max_length=256)
     shape: tuple[Annotated[int, Field(ge=1)], ...] = Field(max_length=MAX_DIMENSIONS)
@@ -33,10 +37,10 @@ class ArraySpec(BaseModel):
         return math.prod(self.shape)
 
 
-class GroupLayout(BaseModel):
+class GroupLayout(Strict):
     """Order, names and shapes of the arrays of one group inside a flat vector of D float32 values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+    model_config = ConfigDict(ignored_types=(cached_property,))
 
     arrays: tuple[ArraySpec, ...] = Field(min_length=1, max_length=MAX_ARRAYS)
 

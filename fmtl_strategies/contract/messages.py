@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from fmtl_strategies.contract.layout import Strict
 from fmtl_strategies.contract.profile import MAX_EXAMPLES, PROTOCOL_VERSION, Name
 from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.contract.settings import LocalSettings
@@ -39,11 +40,7 @@ class MessageError(ValueError):
     """A message that does not have the agreed form."""
 
 
-class _Text(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Question(_Text):
+class Question(Strict):
     """Server to client: who are you? The settings fix the seed the client's model starts from."""
 
     protocol: int = PROTOCOL_VERSION
@@ -51,7 +48,7 @@ class Question(_Text):
     settings: LocalSettings
 
 
-class InitialRequest(_Text):
+class InitialRequest(Strict):
     """Server to client: send the starting parameters of these groups."""
 
     experiment: Name
@@ -59,7 +56,7 @@ class InitialRequest(_Text):
     groups: tuple[str, ...]
 
 
-class Instruction(_Text):
+class Instruction(Strict):
     """Server to client: load the parameters that come with this, score them if asked, train if this is a train message.
 
     Parameters overwrite the client's own; anchors never do (a client without a state starts from them): they are what
@@ -87,7 +84,7 @@ class Instruction(_Text):
     rule: LocalRule = LocalRule()
 
 
-class Score(_Text):
+class Score(Strict):
     """Value of a task's metric, or the reason why there is none."""
 
     value: FiniteFloat | None = None
@@ -100,7 +97,7 @@ class Score(_Text):
         return self
 
 
-class Report(_Text):
+class Report(Strict):
     """Client to server: what was done, in numbers.
 
     Attributes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fmtl_strategies.contract.groups import BUFFERS_PREFIX, GROUP_PATTERN, kind_of, task_of
-from fmtl_strategies.contract.layout import GroupLayout
+from fmtl_strategies.contract.layout import GroupLayout, Strict
 
 PROTOCOL_VERSION = 1
 MAX_VALUES_PER_CLIENT = 2_000_000_000
@@ -17,20 +17,16 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 GroupName = Annotated[str, Field(pattern=GROUP_PATTERN)]
 
 
-class TaskProfile(BaseModel):
+class TaskProfile(Strict):
     """One task of a client: its metric and which direction of it is better."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     metric: str = Field(min_length=1, max_length=64)
     higher_is_better: bool
 
 
-class ClientProfile(BaseModel):
+class ClientProfile(Strict):
     """What the server knows of a client: names, counts, metrics and array layouts, never data or paths."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: int
     client: Name

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fmtl_strategies.contract.groups import GROUP_PATTERN
+from fmtl_strategies.contract.layout import Strict
 
 TrainedKind = Literal["encoder", "decoders", "heads"]
 PullForm = Literal["coupled", "decoupled"]
@@ -20,11 +21,7 @@ _Group = Annotated[str, Field(pattern=GROUP_PATTERN)]
 _Strength = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
-class _Rule(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Pull(_Rule):
+class Pull(Strict):
     """Adds (strength / 2) ||w - anchor||^2 over some groups to the loss.
 
     The anchor of a group is what arrived for it as an anchor, or else as parameters.
@@ -42,7 +39,7 @@ class Pull(_Rule):
     form: PullForm = "coupled"
 
 
-class Phase(_Rule):
+class Phase(Strict):
     """A part of the round in which only some kinds of groups are trained.
 
     Attributes:
@@ -54,7 +51,7 @@ class Phase(_Rule):
     passes: int = Field(default=1, ge=1, le=1000)
 
 
-class Personal(_Rule):
+class Personal(Strict):
     """A second model that stays on the client and is the one that is scored; the exchanged one is trained after it.
 
     Attributes:
@@ -64,7 +61,7 @@ class Personal(_Rule):
     pull: Pull | None = None
 
 
-class Sparsify(_Rule):
+class Sparsify(Strict):
     """Only the largest values of an update are sent (FedDEA; methods.md 1.12). Buffers are never masked.
 
     Attributes:
@@ -78,7 +75,7 @@ class Sparsify(_Rule):
     rescale: SparseRescale = "none"
 
 
-class LocalRule(_Rule):
+class LocalRule(Strict):
     """The local half of a method.
 
     Attributes:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, Message
 
 from fmtl_strategies.contract.groups import kind_of
 from fmtl_strategies.contract.layout import FloatArray, GroupLayout
-from fmtl_strategies.contract.messages import UPDATES_RECORD, MessageError, Report, read_arrays, read_text
+from fmtl_strategies.contract.messages import UPDATES_RECORD, Instruction, MessageError, Report, read_arrays, read_text
 from fmtl_strategies.contract.profile import ClientProfile
-from fmtl_strategies.contract.rule import Sparsify
 from fmtl_strategies.contract.sparse import decode_sparse, largest_count
 from fmtl_strategies.contract.wire import WireError, decode_flat
 from fmtl_strategies.flower_compat import ErrorCode
 from fmtl_strategies.round.store import ParameterStore, RowKey
-from fmtl_strategies.settings import RoundSettings
 
 _BLOCK = 1 << 20
 _MAX_REASON = 600
@@ -35,25 +32,6 @@ def shortened(text: str) -> str:
     """Return a text on one line and cut, for it may quote what a stranger sent."""
     flat = " ".join(text.split())
     return flat if len(flat) <= _MAX_REASON else flat[: _MAX_REASON - 3] + "..."
-
-
-@dataclass(frozen=True)
-class ReplySpec:
-    """What a good reply of one client looks like.
-
-    Attributes:
-        profile: the client's profile.
-        round: the round it was asked for.
-        upload_groups: groups whose updates are due.
-        settings: number format and largest norm of the updates.
-        sparsify: what part of the updates is sent; None for all.
-    """
-
-    profile: ClientProfile
-    round: int
-    upload_groups: tuple[str, ...]
-    settings: RoundSettings
-    sparsify: Sparsify | None = None
 
 
 class NodeAwayError(RejectedReplyError):
@@ -75,7 +53,7 @@ def open_reply(reply: Message | None) -> Message:
     return reply
 
 
-def admit_report(reply: Message | None, expected: ReplySpec) -> Report:
+def admit_report(reply: Message | None, profile: ClientProfile, asked: Instruction) -> Report:
     """Check the text of a reply against what was asked.
 
     Raises:
@@ -87,11 +65,10 @@ def admit_report(reply: Message | None, expected: ReplySpec) -> Report:
         report = read_text(content, Report)
     except MessageError as error:
         raise RejectedReplyError(str(error)) from error
-    profile = expected.profile
     if report.client != profile.client:
         raise RejectedReplyError(f"reply is signed {report.client!r}, expected {profile.client!r}")
-    if report.round != expected.round:
-        raise RejectedReplyError(f"reply answers round {report.round}, expected round {expected.round}")
+    if report.round != asked.round:
+        raise RejectedReplyError(f"reply answers round {report.round}, expected round {asked.round}")
     if report.train_examples != profile.train_examples:
         raise RejectedReplyError(
             f"reply counts {report.train_examples} training images, the client announced {profile.train_examples}"
@@ -104,13 +81,17 @@ def admit_report(reply: Message | None, expected: ReplySpec) -> Report:
     return report
 
 
-def admit_updates(reply: Message, expected: ReplySpec, store: ParameterStore) -> int:
+def admit_updates(
+    reply: Message, profile: ClientProfile, asked: Instruction, store: ParameterStore, largest_norm: float
+) -> int:
     """Check the updates of a reply and write them into the rows of this round.
 
     Args:
         reply: a reply whose report was admitted.
-        expected: what is due.
+        profile: of its client.
+        asked: what it answers.
         store: receives the updates; nothing of a rejected reply stays in it.
+        largest_norm: of the updates, by group.
 
     Returns:
         Bytes received.
@@ -120,50 +101,52 @@ def admit_updates(reply: Message, expected: ReplySpec, store: ParameterStore) ->
             beyond the limit, or batch-norm variances that would become negative.
     """
     arrays = read_arrays(reply.content, UPDATES_RECORD)
-    _check_names(arrays, expected.upload_groups)
-    received, values_left = 0, _largest_count(expected)
+    _check_names(arrays, asked.upload_groups)
+    received, values_left = 0, _largest_count(profile, asked)
     try:
-        for group in sorted(expected.upload_groups):
-            key = RowKey(expected.profile.client, group)
+        for group in sorted(asked.upload_groups):
+            key = RowKey(profile.client, group)
             row = store.update_buffer(key)
-            values_left -= _admit_array(arrays[group], expected, group, row, values_left)
+            values_left -= _decode(arrays[group], asked, group, row, values_left)
+            _check_norm(row, group, largest_norm)
             if kind_of(group) == "buffers":
-                check_variances(store.parameters(key) + row, expected.profile.groups[group], group)
+                check_variances(store.parameters(key) + row, profile.groups[group], group)
             store.commit_update(key)
             received += len(arrays[group].data)
     except RejectedReplyError:
-        store.discard_updates(expected.profile.client)
+        store.discard_updates(profile.client)
         raise
     return received
 
 
-def _largest_count(expected: ReplySpec) -> int:
+def _largest_count(profile: ClientProfile, asked: Instruction) -> int:
     """Return how many values the sparse groups of a reply may hold together; 0 where none is sparse."""
-    if expected.sparsify is None:
+    if asked.rule.sparsify is None:
         return 0
-    groups = [group for group in expected.upload_groups if kind_of(group) != "buffers"]
-    return largest_count({group: expected.profile.groups[group] for group in groups}, expected.sparsify)
+    groups = [group for group in asked.upload_groups if kind_of(group) != "buffers"]
+    return largest_count({group: profile.groups[group] for group in groups}, asked.rule.sparsify)
 
 
-def _admit_array(array: Array, expected: ReplySpec, group: str, row: FloatArray, values_left: int) -> int:
+def _decode(array: Array, asked: Instruction, group: str, row: FloatArray, values_left: int) -> int:
     """Check one group's update and write it to `row`; return how many values of it count against the limit."""
-    size, used = expected.profile.groups[group].size, 0
     try:
         if kind_of(group) == "buffers":
-            decode_flat(array, size, "float32", out=row)
-        elif expected.sparsify is None:
-            decode_flat(array, size, expected.settings.upload_format, out=row)
+            decode_flat(array, row.size, "float32", out=row)
+        elif asked.rule.sparsify is None:
+            decode_flat(array, row.size, asked.upload_format, out=row)
         else:
-            used = decode_sparse(array, size, expected.settings.upload_format, row, most_values=values_left)
+            return decode_sparse(array, row.size, asked.upload_format, row, most_values=values_left)
     except WireError as error:
         raise RejectedReplyError(f"update of {group}: {error}") from error
+    return 0
+
+
+def _check_norm(row: FloatArray, group: str, largest: float) -> None:
     norm = update_norm(row)
     if not math.isfinite(norm):
         raise RejectedReplyError(f"update of {group} holds NaN, infinite or overflowing values")
-    limit = expected.settings.max_update_norm
-    if norm > limit:
-        raise RejectedReplyError(f"update of {group} has norm {norm:.3g}, the limit max-update-norm is {limit:.3g}")
-    return used
+    if norm > largest:
+        raise RejectedReplyError(f"update of {group} has norm {norm:.3g}, the limit max-update-norm is {largest:.3g}")
 
 
 def check_variances(buffers: FloatArray, layout: GroupLayout, group: str) -> None:

@@ -31,7 +31,7 @@ from fmtl_strategies.contract.rule import LocalRule
 from fmtl_strategies.contract.wire import RowEncoder
 from fmtl_strategies.flower_compat import log
 from fmtl_strategies.parameters import Origin, StrategyParameters, value_origins
-from fmtl_strategies.round.admission import RejectedReplyError, ReplySpec, admit_report, admit_updates
+from fmtl_strategies.round.admission import RejectedReplyError, admit_report, admit_updates
 from fmtl_strategies.round.defence import defend
 from fmtl_strategies.round.enrolment import Roster, enrol
 from fmtl_strategies.round.record import RoundRecord
@@ -46,7 +46,7 @@ ParametersT = TypeVar("ParametersT", bound=StrategyParameters, default=StrategyP
 class _Pending:
     client: str
     metadata: Any
-    rule: LocalRule
+    asked: Instruction
 
 
 class PersonalizedStrategy(Strategy, Generic[ParametersT]):
@@ -184,7 +184,7 @@ class PersonalizedStrategy(Strategy, Generic[ParametersT]):
         admitted = [
             report
             for pending in self._pending
-            if (report := self._admit(pending, by_id.get(pending.metadata.message_id), server_round)) is not None
+            if (report := self._admit(pending, by_id.get(pending.metadata.message_id))) is not None
         ]
         grams = self._defend()
         self.record.skipped = self._below_quorum(server_round)
@@ -218,7 +218,7 @@ class PersonalizedStrategy(Strategy, Generic[ParametersT]):
             return None
         by_id = {reply.metadata.reply_to_message_id: reply for reply in replies}
         for pending in self._pending:
-            report = self._admit(pending, by_id.get(pending.metadata.message_id), server_round)
+            report = self._admit(pending, by_id.get(pending.metadata.message_id))
             if report is not None:
                 self.observe(report)
         self.record.seconds["clients"] = time.monotonic() - self._started
@@ -276,7 +276,7 @@ class PersonalizedStrategy(Strategy, Generic[ParametersT]):
             lifetime = self.settings.waiting.round_timeout
             message = Message(body, node, message_type, ttl=lifetime, group_id=str(server_round))
             messages.append(message)
-            self._pending.append(_Pending(client, message.metadata, text.rule))
+            self._pending.append(_Pending(client, message.metadata, text))
         return messages
 
     def _encoded(self, vectors: Mapping[str, FloatArray], encoder: RowEncoder) -> dict[str, Array]:
@@ -301,18 +301,17 @@ class PersonalizedStrategy(Strategy, Generic[ParametersT]):
             record.seconds["defence"] = time.monotonic() - started
         return grams
 
-    def _admit(self, pending: _Pending, reply: Message | None, server_round: int) -> Report | None:
+    def _admit(self, pending: _Pending, reply: Message | None) -> Report | None:
         """Take a reply's updates into the store and return its report; None, with the reason recorded, if it is bad."""
         profile = self.roster.profiles[pending.client]
-        groups = () if self.record.final else self.shared_groups(profile)
-        expected = ReplySpec(profile, server_round, groups, self.settings.rounds, pending.rule.sparsify)
         try:
-            report = admit_report(reply, expected)
+            report = admit_report(reply, profile, pending.asked)
             if reply is not None:
-                self.record.bytes_up += admit_updates(reply, expected, self.store)
+                largest = self.settings.rounds.max_update_norm
+                self.record.bytes_up += admit_updates(reply, profile, pending.asked, self.store, largest)
         except RejectedReplyError as error:
             self.record.set_aside[pending.client] = str(error)
-            log(logging.WARNING, "round %s: reply of %s set aside: %s", server_round, pending.client, error)
+            log(logging.WARNING, "round %s: reply of %s set aside: %s", self.record.round, pending.client, error)
             return None
         self._keep(report)
         return report

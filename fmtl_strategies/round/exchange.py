@@ -60,19 +60,6 @@ def _nothing(*_: object) -> None:
     pass
 
 
-@dataclass(frozen=True)
-class Listener:
-    """Who wants to know what happens, as it happens.
-
-    Attributes:
-        on_reply: called with every reply, which answers the message as it was first sent.
-        on_retry: called with a message that is sent again, and the reason.
-    """
-
-    on_reply: Callable[[Message], None] = _nothing
-    on_retry: Callable[[Message, str], None] = _nothing
-
-
 def largest_reply(profile: ClientProfile | None) -> int:
     """Return how many bytes a client's reply may have: its text, and every group once in float32.
 
@@ -97,7 +84,9 @@ def send_and_collect(
     grid: Grid,
     messages: Iterable[Message],
     policy: RetryPolicy,
-    listener: Listener | None = None,
+    *,
+    on_reply: Callable[[Message], None] = _nothing,
+    on_retry: Callable[[Message, str], None] = _nothing,
     profiles: Mapping[int, ClientProfile] | None = None,
 ) -> list[Message]:
     """Send messages and return the replies that come in time.
@@ -109,7 +98,8 @@ def send_and_collect(
         grid: connection to the nodes.
         messages: at most one for each node.
         policy: how long to wait, and how often to ask again.
-        listener: told of every reply as it comes, and of every message that is sent again.
+        on_reply: called with every reply as it comes, which answers the message as it was first sent.
+        on_retry: called with a message that is sent again, and the reason.
         profiles: what the nodes are known to be, by node id; a reply that is larger than that allows is refused before
             it is taken into memory.
 
@@ -117,7 +107,7 @@ def send_and_collect(
         The replies in the order in which they came, error replies among them. Each answers the message as it was given
         here, also where the client answered a repetition of it.
     """
-    exchange = _Exchange(grid, policy, listener or Listener(), profiles or {})
+    exchange = _Exchange(grid, policy, (on_reply, on_retry), profiles or {})
     exchange.push(list(messages))
     pause = POLL_SECONDS
     while exchange.waiting:
@@ -156,11 +146,16 @@ class _Exchange:
     """
 
     def __init__(
-        self, grid: Grid, policy: RetryPolicy, listener: Listener, profiles: Mapping[int, ClientProfile]
+        self,
+        grid: Grid,
+        policy: RetryPolicy,
+        calls: tuple[Callable[[Message], None], Callable[[Message, str], None]],
+        profiles: Mapping[int, ClientProfile],
     ) -> None:
         self.deadline = time.monotonic() + policy.timeout_seconds
         self.waiting: dict[str, Message] = {}
-        self._grid, self._policy, self._listener, self._profiles = grid, policy, listener, profiles
+        self._grid, self._policy, self._profiles = grid, policy, profiles
+        self._on_reply, self._on_retry = calls
         self._limits = limits_of(grid)
         if self._limits is not None:
             self._limits.forget(self.deadline)
@@ -271,7 +266,7 @@ class _Exchange:
         remaining = max(1.0, self.deadline - time.monotonic())
         pushed = self.push([Message(message.content, to, kind, ttl=remaining, group_id=group)], first)
         if pushed:
-            self._listener.on_retry(message, reason)
+            self._on_retry(message, reason)
         return pushed
 
     def _finish(self, first: str, reply: Message) -> None:
@@ -279,7 +274,7 @@ class _Exchange:
         if reply.metadata.reply_to_message_id != first:
             reply = Message(reply.error if reply.has_error() else reply.content, reply_to=message)
         self._replies.append(reply)
-        self._listener.on_reply(reply)
+        self._on_reply(reply)
 
 
 def _says_expired(reply: Message, sent: Mapping[str, Message]) -> bool:

@@ -13,7 +13,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from fmtl_strategies.contract.messages import PROCESS_ENDED
 from fmtl_strategies.flower_compat import ErrorCode, NodeInfo, identify_process, set_message_id
 from fmtl_strategies.round import exchange
-from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED, Listener, RetryPolicy, send_and_collect
+from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED, RetryPolicy, send_and_collect
 from fmtl_strategies.round.limits import ReplyLimits
 
 AWAY = Error(ErrorCode.NODE_UNAVAILABLE, "Node Unavailable")
@@ -80,13 +80,14 @@ class Link:
 
 
 def _ask(
-    link: Link, patience: RetryPolicy | None = None, on_retry: Callable[[Message, str], None] | None = None
+    link: Link, patience: RetryPolicy | None = None, on_retry: Callable[[Message, str], None] = lambda *_: None
 ) -> dict[int, Message]:
     messages = [Message(RecordDict(), node, "train", ttl=30) for node in link.answers]
     first = {f"{node}-0": node for node in link.answers}
     grid: Any = link
-    listener = Listener(on_retry=on_retry) if on_retry else None
-    replies = send_and_collect(grid, messages, patience or RetryPolicy(10, retries=1, return_seconds=0.5), listener)
+    replies = send_and_collect(
+        grid, messages, patience or RetryPolicy(10, retries=1, return_seconds=0.5), on_retry=on_retry
+    )
     assert len({reply.metadata.reply_to_message_id for reply in replies}) == len(replies)
     return {first[reply.metadata.reply_to_message_id]: reply for reply in replies}
 
