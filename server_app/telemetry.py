@@ -52,7 +52,7 @@ def points(scalars: Iterable[Scalar], wall_time: float) -> bytes:
 
 def _record(event: Event) -> bytes:
     """Return an event as TensorBoard reads it. tensorboardX's own writer would write later, from a thread."""
-    content = event.SerializeToString()
+    content: bytes = event.SerializeToString()
     length = struct.pack("<Q", len(content))
     checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
     return length + next(checksums) + content + next(checksums)
