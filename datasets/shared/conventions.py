@@ -48,3 +48,8 @@ Sample = dict[str, Any]
 
 Where several people drew boundaries, ``edge-annotators`` stands beside ``edge``
 (``fmtl_datasets.shared.edge_annotators``)."""
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names in a text that has a comma and a space between them."""
+    return tuple(text.split(", "))

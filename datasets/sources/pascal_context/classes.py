@@ -5,43 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-SEMSEG_CLASSES: tuple[str, ...] = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
+from fmtl_datasets.shared.conventions import names_in
+
+SEMSEG_CLASSES: tuple[str, ...] = names_in(
+    "background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse, "
+    "motorbike, person, pottedplant, sheep, sofa, train, tvmonitor"
 )
 """The classes of PASCAL VOC, in its order."""
 
 PERSON = 15
 """Number of the class person, in ``SEMSEG_CLASSES`` and in the objects of ``human_parts``."""
 
-PARTS_CLASSES: tuple[str, ...] = (
-    "background",
-    "head",
-    "torso",
-    "upper arms",
-    "lower arms",
-    "upper legs",
-    "lower legs",
-)
+PARTS_CLASSES: tuple[str, ...] = names_in("background, head, torso, upper arms, lower arms, upper legs, lower legs")
 """Six parts of a person and all else, as every published experiment on this data divides a person."""
 
 PART_INDEX: Mapping[str, int] = MappingProxyType(

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from fmtl_datasets.shared.conventions import names_in
+
 Domain = Literal["indoor", "outdoor"]
 DOMAINS: tuple[str, ...] = get_args(Domain)
 
-SEMSEG_CLASSES: tuple[str, ...] = (
-    "wall",
-    "floor",
-    "overhead",
-    "opening",
-    "cover",
-    "table",
-    "seat",
-    "cabinet",
-    "bed",
-    "lamp",
-    "ball",
-    "plant",
-    "person",
+SEMSEG_CLASSES: tuple[str, ...] = names_in(
+    "wall, floor, overhead, opening, cover, table, seat, cabinet, bed, lamp, ball, plant, person"
 )
 """Semantic classes; each has one meaning per domain.
 
@@ -41,36 +31,13 @@ STUFF_CLASSES: tuple[str, ...] = ("things", "wall", "floor", "overhead", "openin
 """Classes of the stuff label: index 0 for every thing, then the background classes in semantic order
 (the convention of Panoptic-FPN, Kirillov et al. 2019, and of detectron2's COCO stuff labels)."""
 
-PART_CLASSES: tuple[str, ...] = (
-    "background",
-    "head",
-    "torso",
-    "upper arms",
-    "lower arms",
-    "upper legs",
-    "lower legs",
-)
+PART_CLASSES: tuple[str, ...] = names_in("background, head, torso, upper arms, lower arms, upper legs, lower legs")
 """The six parts of PASCAL-Person-Part, with the background at 0."""
 
 HEAD, TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG = range(1, 7)
 
-KEYPOINT_NAMES: tuple[str, ...] = (
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
+KEYPOINT_NAMES: tuple[str, ...] = names_in(
+    "nose, left_eye, right_eye, left_ear, right_ear, left_shoulder, right_shoulder, left_elbow, right_elbow, "
+    "left_wrist, right_wrist, left_hip, right_hip, left_knee, right_knee, left_ankle, right_ankle"
 )
 """The 17 COCO keypoints in COCO order; left and right are the person's own."""
