@@ -32,16 +32,19 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=WIDTH)
 
 
-def plain_table(*heading: str, whole: tuple[int, ...] = (0,)) -> Table:
+def plain_table(heading: Sequence[str], rows: Iterable[Iterable[str]], *, whole: Collection[int] = (0,)) -> Table:
     """A table for the terminal with a line under its heading only.
 
     Args:
         heading: names of the columns.
+        rows: cells of each row; nothing in them is read as markup.
         whole: columns, counted from 0, whose texts are not broken into lines.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(heading):
         table.add_column(name, overflow="fold", no_wrap=index in whole)
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -25,12 +25,10 @@ def list_data_sets() -> None:
     from fmtl.data.pages import read_pages
     from fmtl.tables import console, plain_table
 
-    table = plain_table("data set", "what", "tasks")
     pages = read_pages()
-    for name, known in DATA_SETS.items():
-        table.add_row(*(Text(cell) for cell in (name, pages[name].title, ", ".join(known.tasks))))
+    rows = ((name, pages[name].title, ", ".join(known.tasks)) for name, known in DATA_SETS.items())
     screen = console()
-    screen.print(table)
+    screen.print(plain_table(("data set", "what", "tasks"), rows))
     screen.print(Text("`fmtl data help NAME` says where it comes from and how it must lie on disk."))
 
 
@@ -132,10 +130,7 @@ def show(report: DataReport, written: list[Path], *, as_json: bool) -> None:
 
     screen = console()
     screen.print(Text(report.summary))
-    table = plain_table(*HEADING, whole=(0, 1))
-    for row in report.rows():
-        table.add_row(*map(Text, row))
-    screen.print(table)
+    screen.print(plain_table(HEADING, report.rows(), whole=(0, 1)))
     for line in report.lines():
         screen.print(Text(line), soft_wrap=True)
     screen.print(Text(report.verdict, style="green" if report.trainable else "red"), soft_wrap=True)

@@ -79,17 +79,15 @@ def command(
 
 
 def _list() -> None:
-    from rich.text import Text
-
     from fmtl.reproduce.table import list_tables, load_table
     from fmtl.tables import console, plain_table
 
-    shown = plain_table("table", "methods", "rounds", "paper, number and what it is")
+    rows = []
     for name in list_tables():
         one = load_table(name)
         text = f"{one.paper.partition(':')[0].partition(',')[0]}, {one.number}: {one.title}"
-        shown.add_row(*(Text(cell) for cell in (name, str(len(one.rows)), str(one.rounds), text)))
-    console().print(shown)
+        rows.append((name, str(len(one.rows)), str(one.rounds), text))
+    console().print(plain_table(("table", "methods", "rounds", "paper, number and what it is"), rows))
 
 
 def _show(report: Report) -> None:

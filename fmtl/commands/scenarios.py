@@ -22,9 +22,6 @@ LONGEST_ROOT = 13
 COLUMNS = ("data set", "tasks", "share", "scored on", "image size")
 """What the table of clients has columns for, where clients differ in it; the rest is said in sentences."""
 
-BROKEN = ("tasks",)
-"""Columns of a client whose texts may be broken into lines."""
-
 
 def command(
     name: Annotated[
@@ -76,17 +73,16 @@ def data_needs(scenario: Scenario) -> list[str]:
 
 def scenario_table(scenarios: list[Scenario]) -> Table:
     """One row for each scenario."""
-    from rich.text import Text
-
     from fmtl.tables import plain_table
 
-    table = plain_table("scenario", "clients", "data", "summary")
+    rows = (
+        (scenario.name, str(len(scenario.clients)), "\n".join(scenario.data_needs) or "-", scenario.summary)
+        for scenario in scenarios
+    )
+    table = plain_table(("scenario", "clients", "data", "summary"), rows)
     table.columns[0].min_width = LONGEST_NAME
     table.columns[1].justify = "right"
     table.columns[2].min_width = table.columns[2].max_width = LONGEST_ROOT
-    for scenario in scenarios:
-        cells = (scenario.name, str(len(scenario.clients)), "\n".join(scenario.data_needs) or "-", scenario.summary)
-        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
@@ -97,8 +93,6 @@ def client_table(scenario: Scenario) -> tuple[Table, list[str]]:
         The table, and sentences on what it has no column for: settings that all of several clients have in common, and
         the other settings in which they differ.
     """
-    from rich.text import Text
-
     from fmtl.tables import plain_table
 
     clients = {client.name: _client_facts(client) for client in scenario.clients}
@@ -106,9 +100,8 @@ def client_table(scenario: Scenario) -> tuple[Table, list[str]]:
     common = [fact for fact in facts if len(clients) > 1 and len({client[fact] for client in clients.values()}) == 1]
     shown = [fact for fact in facts if fact in COLUMNS and fact not in common]
     heading = ("client", "partition", *shown)
-    table = plain_table(*heading, whole=tuple(i for i, name in enumerate(heading) if name not in BROKEN))
-    for index, (name, client) in enumerate(clients.items()):
-        table.add_row(name, str(index), *(Text(client[fact]) for fact in shown))
+    rows = ((name, str(i), *(client[fact] for fact in shown)) for i, (name, client) in enumerate(clients.items()))
+    table = plain_table(heading, rows, whole=[i for i, fact in enumerate(heading) if fact != "tasks"])
     first = next(iter(clients.values()))
     in_common = ", ".join(f"{fact} {first[fact]}" for fact in common if first[fact])
     sentences = [f"The same for all clients: {in_common}."] if in_common else []

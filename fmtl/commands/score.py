@@ -125,12 +125,9 @@ def show(result: ScoreResult, *, as_json: bool) -> None:
     from fmtl.tables import console, plain_table
 
     screen = console()
-    table = plain_table("Task", "Metric", "Value", "Better", "Images")
     value = "missing" if result.value is None else f"{result.value:.4f} {result.unit}"
-    table.add_row(
-        result.task, result.metric, value, "higher" if result.higher_is_better else "lower", str(result.images)
-    )
-    screen.print(table)
+    row = (result.task, result.metric, value, "higher" if result.higher_is_better else "lower", str(result.images))
+    screen.print(plain_table(("Task", "Metric", "Value", "Better", "Images"), [row]))
     lines = [f"Missing: {result.missing_reason}"] if result.missing_reason else []
     lines += [f"{name}: {'none' if number is None else f'{number:.4f}'}" for name, number in result.details.items()]
     lines += result.notes

@@ -52,15 +52,11 @@ def revoke(
 @command.command("sites")
 def sites(folder: Folder) -> None:
     """List the sites that may take part, and whether they are connected."""
-    from rich.text import Text
-
     from fmtl.network.site_register import site_states
     from fmtl.tables import console, plain_table
 
-    table = plain_table("Site", "State", "Since", "Fingerprint")
-    for site in site_states(folder):
-        table.add_row(*(Text(text) for text in (site.name, site.state, site.since, site.fingerprint)))
-    console().print(table)
+    rows = ((site.name, site.state, site.since, site.fingerprint) for site in site_states(folder))
+    console().print(plain_table(("Site", "State", "Since", "Fingerprint"), rows))
 
 
 @command.command("run")

@@ -46,10 +46,8 @@ def command(
     if not rows:
         screen.print(f"{name} has no parameters.")
         return
-    table = plain_table("setting", "meaning", "range", "default", "origin of default", whole=(0, 2, 3))
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    screen.print(table)
+    heading = ("setting", "meaning", "range", "default", "origin of default")
+    screen.print(plain_table(heading, rows, whole=(0, 2, 3)))
     chosen = f"--strategy {name} " if name and ":" in name else ""
     screen.print(Text(f"Set one as in fmtl run {chosen}--set {rows[0].key}=..."))
     if name is None:

@@ -8,17 +8,12 @@ from pathlib import Path
 
 def command() -> None:
     """List the strategies; `fmtl settings STRATEGY` lists the parameters of one."""
-    from rich.text import Text
-
     import fmtl_strategies.methods
     from fmtl.tables import console, plain_table
 
-    table = plain_table("strategy", "what it does")
     # Read, not imported: torch and Flower, which every strategy needs, take seconds.
     found = [fact for file in Path(fmtl_strategies.methods.__path__[0]).glob("*.py") for fact in _strategies_in(file)]
-    for name, summary in sorted(found):
-        table.add_row(name, Text(summary))
-    console().print(table)
+    console().print(plain_table(("strategy", "what it does"), sorted(found)))
 
 
 def _strategies_in(file: Path) -> list[tuple[str, str]]:

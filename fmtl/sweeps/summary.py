@@ -116,10 +116,7 @@ def failures(rows: Sequence[Row]) -> list[str]:
 
 def to_table(rows: Sequence[Row]) -> Table:
     """The rows for the terminal."""
-    table = plain_table(*_HEADING)
-    for row in rows:
-        table.add_row(*(printable(text) for text in _texts(row)))
-    return table
+    return plain_table(_HEADING, (map(printable, _texts(row)) for row in rows))
 
 
 def write_summary(sweep: Sweep, rows: Sequence[Row], comparison: Comparison | None) -> Path:
