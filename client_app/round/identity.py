@@ -11,7 +11,6 @@ from client_app.site.site_file import read_site_file
 from fmtl_strategies.contract.paths import clients_folder, run_folder
 
 LABEL_CACHE = "label-cache"
-ConfigValue = bool | int | float | str | bytes
 
 
 class IdentityError(ValueError):
@@ -80,12 +79,7 @@ def identify(node_config: Mapping[str, object], run_config: Mapping[str, object]
 
 
 def _site_entry(client_file: str, client: str) -> ClientEntry:
-    path = Path(client_file).expanduser()
-    if not path.is_absolute():
-        raise IdentityError(
-            f"client-file = {client_file!r} is a relative path; Flower starts clients in folders of its own choice, "
-            f"so give an absolute path"
-        )
+    path = _absolute(client_file, "client-file")
     entries = {entry.name: entry for entry in load_scenario(path).clients}
     if client:
         if client not in entries:
@@ -112,7 +106,10 @@ def _site_state(node_config: Mapping[str, object]) -> Path:
 def _absolute(value: str, key: str) -> Path:
     path = Path(value).expanduser()
     if not path.is_absolute():
-        raise IdentityError(f"{key} = {value!r} is a relative path; give an absolute one")
+        raise IdentityError(
+            f"{key} = {value!r} is a relative path; Flower starts clients in folders of its own choice, so give an "
+            f"absolute one"
+        )
     return path
 
 

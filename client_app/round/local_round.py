@@ -1,6 +1,5 @@
 """One round of one client, from what was kept and what arrived to what is kept and what is sent."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,7 +32,6 @@ from fmtl_strategies.contract.rule import Pull
 from fmtl_strategies.contract.sparse import sparsify
 
 Vectors = Mapping[str, FloatArray]
-Losses = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -61,30 +59,19 @@ class Received:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a round of training leaves.
+    """What a round of training leaves of one model.
 
     Attributes:
-        model: the client's model, the one that is scored.
-        exchanged: the model that is exchanged, where that is another one.
+        model: what is kept of it.
         updates: flat (D,) float32 vector by group asked for.
-        losses: mean training loss by task over the last epoch of the client's model.
+        losses: mean training loss by task over the last epoch.
         affinities: task affinities measured on the way.
-        scalers: state of the loss scalers of both models.
+        scaler: state of the loss scaler.
     """
 
     model: ModelState
-    exchanged: ModelState | None
     updates: dict[str, FloatArray]
-    losses: Losses
-    affinities: dict[str, dict[str, float]]
-    scalers: tuple[dict[str, int | float], dict[str, int | float]]
-
-
-@dataclass(frozen=True)
-class _TrainedModel:
-    model: ModelState
-    updates: dict[str, FloatArray]
-    losses: Losses
+    losses: dict[str, float | None]
     affinities: dict[str, dict[str, float]]
     scaler: dict[str, int | float]
 
@@ -139,8 +126,8 @@ class LocalRound:
         overwrite = self.instruction.rule.personal is None
         return self._model(self.state.model if self.state else None, overwrite=overwrite)
 
-    def train(self) -> Trained:
-        """Train the client's model, and after it the one that is exchanged where that is another one.
+    def train(self) -> tuple[Trained, Trained | None]:
+        """Train the client's model, the one that is scored, and after it the exchanged one where that is another.
 
         Raises:
             NonFiniteError: training diverged.
@@ -150,19 +137,14 @@ class LocalRound:
         plan, asked = self.plan(), self.instruction.upload_groups
         kept, scaler = (state.model, state.counters.scaler) if state else (None, {})
         if rule.personal is None:
-            only = self._train(self._learner(kept, scaler), plan, rule.pull, asked)
-            return Trained(only.model, None, only.updates, only.losses, only.affinities, (only.scaler, {}))
+            return self._train(self._learner(kept, scaler), plan, rule.pull, asked), None
         # Both models use one network object: the first is read out before the second is loaded.
-        first = self._train(self._learner(kept, scaler), replace(plan, model="personal"), rule.personal.pull, ())
+        own = self._train(self._learner(kept, scaler), replace(plan, model="personal"), rule.personal.pull, ())
         kept, scaler = (state.exchanged, state.counters.exchanged_scaler) if state else (None, {})
-        exchanged = self._learner(kept, scaler, exchanged=True)
-        second = self._train(exchanged, replace(plan, model="exchanged"), rule.pull, asked)
-        scalers = (first.scaler, second.scaler)
-        return Trained(first.model, second.model, second.updates, first.losses, first.affinities, scalers)
+        learner = self._learner(kept, scaler, exchanged=True)
+        return own, self._train(learner, replace(plan, model="exchanged"), rule.pull, asked)
 
-    def _train(
-        self, learner: Learner, plan: RoundPlan, pull: Pull | None, upload_groups: Sequence[str]
-    ) -> _TrainedModel:
+    def _train(self, learner: Learner, plan: RoundPlan, pull: Pull | None, upload_groups: Sequence[str]) -> Trained:
         model, before = learner.model, self._before(learner, upload_groups)
         pulled = replace(learner, pull=attach(pull, model, self.received.anchor_of))
         losses = train_round(pulled, client_tasks(self.entry), self.data, plan)
@@ -173,7 +155,7 @@ class LocalRound:
         )
         affinities = learner.look_ahead.affinities() if learner.look_ahead else {}
         updates = self._updates(learner, kept.parameters, before)
-        return _TrainedModel(kept, updates, losses, affinities, learner.scaler.state_dict())
+        return Trained(kept, updates, losses, affinities, learner.scaler.state_dict())
 
     def _before(self, learner: Learner, asked: Sequence[str]) -> dict[str, FloatArray]:
         """Return what the updates are counted from: what arrived, or the model's own where nothing did."""
@@ -246,9 +228,3 @@ class LocalRound:
                 f"({', '.join(different)} differ). Tasks, encoder and decoder width must stay as they were during a "
                 f"run; start a new run to change them."
             )
-
-
-def timed_score(local_round: LocalRound) -> tuple[dict[str, Score], float]:
-    """Return the scores and the seconds they took."""
-    started = time.perf_counter()
-    return local_round.score(), time.perf_counter() - started

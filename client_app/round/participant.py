@@ -16,7 +16,7 @@ from fmtl_datasets.scenarios.scenario import ClientEntry
 from client_app.privacy import account_file, read_account, reasons_kept, require_budget, write_account
 from client_app.round.description import describe
 from client_app.round.local_model import client_tasks, prepare_model, reusable_model
-from client_app.round.local_round import LocalRound, Received, Trained, timed_score
+from client_app.round.local_round import LocalRound, Received, Trained
 from client_app.saved_model.files import save_model
 from client_app.training.batches import LocalData
 from client_app.training.device import Arithmetic, choose_arithmetic, explain_out_of_memory
@@ -120,23 +120,18 @@ class Participant:
             seconds: dict[str, float] = {}
             scores: dict[str, Score] = {}
             if instruction.evaluate:
-                scores, seconds["evaluation"] = timed_score(this_round)
+                with _timed(seconds, "evaluation"):
+                    scores = this_round.score()
                 self._save_model(this_round, instruction.round - 1, scores, folder.path)
-            started = time.perf_counter()
-            trained = this_round.train()
-            seconds["training"] = time.perf_counter() - started
+            with _timed(seconds, "training"):
+                own, exchanged = this_round.train()
         report = self._report(instruction, restored).model_copy(
-            update={
-                "losses": trained.losses,
-                "scores": scores,
-                "seconds": seconds,
-                "affinities": trained.affinities,
-            }
+            update={"losses": own.losses, "scores": scores, "seconds": seconds, "affinities": own.affinities}
         )
-        answer = Answer(self._without_secrets(report, spent), trained.updates)
+        answer = Answer(self._without_secrets(report, spent), (exchanged or own).updates)
         # Booked after all that may fail, for a failed round sends nothing; and before the answer can be read back.
         book = self._book if uploads else None
-        folder.save(_captured(this_round, trained, answer.report, request), answer, book)
+        folder.save(_captured(this_round, (own, exchanged), answer.report, request), answer, book)
         return answer
 
     def evaluate(self, instruction: Instruction, received: Received) -> Report:
@@ -151,16 +146,16 @@ class Participant:
         arithmetic = choose_arithmetic(self.entry.device, "float32")
         with self._clear_errors(arithmetic):
             this_round = self._round(instruction, received, restored, arithmetic)
-            scores, seconds = timed_score(this_round)
+            seconds: dict[str, float] = {}
+            with _timed(seconds, "evaluation"):
+                scores = this_round.score()
             self._save_model(this_round, instruction.round, scores, folder.path)
             if self.entry.contact_sheet:
                 # Pillow and the drawing code are of no use to a client that draws nothing.
                 from client_app.pictures.contact_sheet import draw_predictions
 
                 draw_predictions(this_round, folder.path)
-        report = self._report(instruction, restored).model_copy(
-            update={"scores": scores, "seconds": {"evaluation": seconds}}
-        )
+        report = self._report(instruction, restored).model_copy(update={"scores": scores, "seconds": seconds})
         return self._without_secrets(report, spent)
 
     def _save_model(self, this_round: LocalRound, after_round: int, scores: Mapping[str, Score], place: Path) -> None:
@@ -237,7 +232,17 @@ class Participant:
             yield
 
 
-def _captured(this_round: LocalRound, trained: Trained, report: Report, request: str) -> ClientState:
+@contextmanager
+def _timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[what] = time.perf_counter() - started
+
+
+def _captured(
+    this_round: LocalRound, trained: tuple[Trained, Trained | None], report: Report, request: str
+) -> ClientState:
+    own, exchanged = trained
     layouts = group_layouts(reusable_model(this_round.entry, this_round.data.num_classes))
     return ClientState(
         counters=Counters(
@@ -245,12 +250,12 @@ def _captured(this_round: LocalRound, trained: Trained, report: Report, request:
             restored_round=report.restored_round,
             completed_epochs=this_round.completed_epochs + this_round.plan().epochs,
             model={group: layout.signature for group, layout in layouts.items()},
-            scaler=trained.scalers[0],
-            exchanged_scaler=trained.scalers[1],
+            scaler=own.scaler,
+            exchanged_scaler=exchanged.scaler if exchanged else {},
             request=request,
         ),
-        model=trained.model,
-        exchanged=trained.exchanged,
+        model=own.model,
+        exchanged=exchanged.model if exchanged else None,
     )
 
 

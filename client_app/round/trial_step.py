@@ -1,5 +1,6 @@
 """One step of training that is thrown away: does the client fit its device, and does its data train at all?"""
 
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from client_app.round.local_model import client_tasks, prepare_model
 from client_app.training.batches import to_device, training_batches
 from client_app.training.device import choose_arithmetic, explain_out_of_memory
 from client_app.training.errors import NonFiniteError
+from client_app.training.loop import Learner, train_step
 from client_app.training.optimiser import build_optimiser
 from fmtl_strategies.contract.settings import LocalSettings
 
@@ -51,19 +53,13 @@ def trial_step(entry: ClientEntry, cache: Path | None) -> Trial:
         if arithmetic.on_gpu:
             torch.cuda.reset_peak_memory_stats(arithmetic.device)
         model = prepare_model(entry, data.num_classes, settings.seed)[0].to(arithmetic.device).train()
-        optimiser, scaler = build_optimiser(model, settings), arithmetic.scaler()
+        optimiser = build_optimiser(model, settings)
         batch = to_device(next(training_batches(data, entry.batch_size, (0, entry.name, "trial"))), arithmetic.device)
         started = time.perf_counter()
-        with arithmetic.autocast():
-            predictions = model(batch["image"])
-        losses = {name: task.loss(predictions[name], batch[name]) for name, task in tasks.items()}
-        total = torch.stack([task.loss_weight * losses[name] for name, task in tasks.items()]).sum()
-        scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-        scaler.step(optimiser)
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        losses = train_step(Learner(model, optimiser, arithmetic.scaler(), arithmetic), tasks, batch).tolist()
         seconds = time.perf_counter() - started
-    for name, value in values.items():
-        if not torch.isfinite(torch.tensor(value)):
+    for name, value in zip(tasks, losses, strict=True):
+        if not math.isfinite(value):
             raise NonFiniteError(f"client {entry.name}: the first loss of task {name!r} is {value}; look at its labels")
     peak = torch.cuda.max_memory_allocated(arithmetic.device) if arithmetic.on_gpu else 0
     return Trial(str(arithmetic.device), seconds, int(peak))

@@ -3,8 +3,6 @@
 Z_{i->j} = 1 - L_j(theta after a step on L_i) / L_j(theta), on one batch; positive where learning i helps j.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,19 +82,20 @@ def look_ahead(
         Z by (i, j); NaN or infinite where a loss is.
     """
     encoder = _trained_encoder(model)
+    changed = [*encoder, *model.buffers()]
     found: dict[tuple[str, str], float] = {}
-    with reproducible_kernels(allow_tf32=False), _restored(model, encoder, arithmetic) as restore:
-        losses = _losses(model, tasks, batch)
-        before = {name: float(loss.detach()) for name, loss in losses.items()}
-        gradients = {
-            name: torch.autograd.grad(loss * tasks[name].loss_weight, encoder, retain_graph=True, allow_unused=True)
-            for name, loss in losses.items()
-        }
-        # Frees the graph before the next forward passes need memory.
-        del losses
+    with reproducible_kernels(allow_tf32=False):
+        with _put_back(changed, arithmetic):
+            losses = _losses(model, tasks, batch)
+            before = {name: float(loss.detach()) for name, loss in losses.items()}
+            gradients = {
+                name: torch.autograd.grad(loss * tasks[name].loss_weight, encoder, retain_graph=True, allow_unused=True)
+                for name, loss in losses.items()
+            }
+            # Frees the graph before the next forward passes need memory.
+            del losses
         for i in tasks:
-            restore()
-            with torch.no_grad():
+            with _put_back(changed, arithmetic), torch.no_grad():
                 for parameter, gradient in zip(encoder, gradients.pop(i), strict=True):
                     if gradient is not None:
                         parameter.sub_(gradient, alpha=rate)
@@ -117,30 +116,13 @@ def _losses(model: nn.Module, tasks: Mapping[str, Task], batch: Mapping[str, Any
 
 
 @contextmanager
-def _restored(model: nn.Module, encoder: list[nn.Parameter], arithmetic: Arithmetic) -> Iterator[_Restore]:
-    """Put encoder, buffers and random state back at the end, and whenever the yielded function is called."""
+def _put_back(tensors: list[Tensor], arithmetic: Arithmetic) -> Iterator[None]:
+    """Put tensors and random state back at the end, so that every forward pass starts alike and sees the same draws."""
+    kept = [tensor.detach().clone() for tensor in tensors]
     with torch.random.fork_rng([arithmetic.device] if arithmetic.on_gpu else []):
-        restore = _Restore(model, encoder, arithmetic)
         try:
-            yield restore
+            yield
         finally:
-            restore()
-
-
-class _Restore:
-    """Copies of encoder and buffers, and the random state of the CPU and of the model's GPU."""
-
-    def __init__(self, model: nn.Module, encoder: list[nn.Parameter], arithmetic: Arithmetic) -> None:
-        self._kept = [(tensor, tensor.detach().clone()) for tensor in (*encoder, *model.buffers())]
-        self._random = torch.random.get_rng_state()
-        self._gpu = arithmetic.device if arithmetic.on_gpu else None
-        self._gpu_random = None if self._gpu is None else torch.cuda.get_rng_state(self._gpu)
-
-    def __call__(self) -> None:
-        """Put back what was kept, so that every look-ahead starts alike and sees the same random draws."""
-        with torch.no_grad():
-            for tensor, kept in self._kept:
-                tensor.copy_(kept)
-        torch.random.set_rng_state(self._random)
-        if self._gpu is not None and self._gpu_random is not None:
-            torch.cuda.set_rng_state(self._gpu_random, self._gpu)
+            with torch.no_grad():
+                for tensor, value in zip(tensors, kept, strict=True):
+                    tensor.copy_(value)

@@ -15,9 +15,8 @@ from client_app.training.batches import LocalData, to_device, training_batches
 from client_app.training.device import Arithmetic, reproducible_kernels
 from client_app.training.errors import NonFiniteError
 from client_app.training.look_ahead import LookAhead
-from client_app.training.optimiser import set_rates
+from client_app.training.optimiser import rate_factor, set_rates
 from client_app.training.pull import AttachedPull
-from client_app.training.schedule import rate_factor
 from client_app.training.seeds import derive_seed
 from fmtl_strategies.contract.groups import group_of, kind_of
 from fmtl_strategies.contract.rule import LocalRule, Phase
@@ -164,11 +163,11 @@ def _train_epoch(
     rows, images = [], 0
     for batch in batches:
         images += len(batch["image"])
-        rows.append(_train_step(learner, tasks, to_device(batch, learner.arithmetic.device)))
+        rows.append(train_step(learner, tasks, to_device(batch, learner.arithmetic.device)))
     return torch.stack(rows).cpu().to(torch.float64), images
 
 
-def _train_step(learner: Learner, tasks: Mapping[str, Task], batch: Mapping[str, Any]) -> Tensor:
+def train_step(learner: Learner, tasks: Mapping[str, Task], batch: Mapping[str, Any]) -> Tensor:
     """Take one optimiser step; return the losses (tasks,)."""
     if learner.look_ahead is not None:
         rate = learner.optimiser.param_groups[0]["lr"]

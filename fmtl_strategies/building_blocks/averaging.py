@@ -26,7 +26,7 @@ class MeanParameters(StrategyParameters):
 
 
 def average_rows(
-    pool: PoolRound, groups: Sequence[Sequence[int]], weighting: Weighting, *, follow: Follow = "pool"
+    pool: PoolRound, groups: Sequence[Sequence[int]] | None, weighting: Weighting, *, follow: Follow = "pool"
 ) -> None:
     """Give every row the mean of the trained parameters of its group: theta <- sum_j p_j (theta_j + Delta_j).
 
@@ -34,10 +34,11 @@ def average_rows(
 
     Args:
         pool: its `parameters_nd` is overwritten.
-        groups: row numbers of each group; every row stands in exactly one.
+        groups: row numbers of each group; every row stands in exactly one. None: one group of all.
         weighting: `uniform` (p_j = 1/n, as in FedHCA2's code, methods.md section 1) or by training images.
         follow: what tells to which group a row that was away belongs.
     """
+    groups = [range(len(pool.rows))] if groups is None else groups
     np.add(pool.parameters_nd, pool.updates_nd, out=pool.parameters_nd)
     mix_rows(pool.parameters_nd, mixing_matrix(pool, groups, weighting))
     pool.follow.update(followed_rows(pool, groups, by=follow))

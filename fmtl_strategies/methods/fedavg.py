@@ -51,6 +51,6 @@ class FedAvg(PersonalizedStrategy[MeanT]):
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of its group to every row."""
         task_blind = pool.kind == "encoder" or self.parameters.decoder_scope == "all"
-        groups = [list(range(len(pool.rows)))] if task_blind else rows_by_task(pool)
+        groups = None if task_blind else rows_by_task(pool)
         average_rows(pool, groups, self.parameters.weighting, follow="pool" if task_blind else "task")
         return {}

@@ -72,5 +72,5 @@ class FedRep(PersonalizedStrategy[FedRepParameters]):
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of all rows to every row."""
-        average_rows(pool, [list(range(len(pool.rows)))], self.parameters.weighting)
+        average_rows(pool, None, self.parameters.weighting)
         return {}

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from client_app.metrics.edge.matching import BoolArray, candidate_pairs, matched_pixels
-from client_app.metrics.edge.nms import edge_strength, to_8_bit_scale
+from client_app.metrics.edge.nms import FloatArray, edge_strength, to_8_bit_scale
 from client_app.metrics.edge.protocol import EdgeProtocol
-from client_app.metrics.edge.smoothing import FloatArray
 from client_app.metrics.edge.thinning import distinct_maps, neighbour_indices, pack_levels, thin, thin_packed
 
 CountArray = npt.NDArray[np.int64]

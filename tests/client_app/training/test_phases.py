@@ -19,8 +19,7 @@ from client_app.training import loop
 from client_app.training.batches import LocalData
 from client_app.training.device import Arithmetic
 from client_app.training.loop import Learner, RoundPlan, train_round
-from client_app.training.optimiser import build_optimiser
-from client_app.training.schedule import rate_factor
+from client_app.training.optimiser import build_optimiser, rate_factor
 from client_app.training.state import ClientState, StateFolder
 from fmtl_strategies.contract.rule import LocalRule, Phase
 from fmtl_strategies.contract.settings import LocalSettings

@@ -2,7 +2,7 @@ import pytest
 import torch
 from timm.scheduler import CosineLRScheduler
 
-from client_app.training.schedule import rate_factor
+from client_app.training.optimiser import rate_factor
 from fmtl_strategies.contract.settings import LocalSettings
 
 PEAK = 1e-4

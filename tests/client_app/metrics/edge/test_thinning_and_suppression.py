@@ -6,9 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client_app.metrics.edge.nms import edge_strength, fade_border, suppress_non_maxima, to_8_bit_scale
+from client_app.metrics.edge.nms import (
+    edge_normal_angle,
+    edge_strength,
+    fade_border,
+    suppress_non_maxima,
+    to_8_bit_scale,
+    triangle_filter,
+)
 from client_app.metrics.edge.protocol import EdgeProtocol
-from client_app.metrics.edge.smoothing import edge_normal_angle, triangle_filter
 from client_app.metrics.edge.thinning import distinct_maps, neighbour_indices, pack_levels, thin, thin_packed
 
 NEIGHBOURS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))

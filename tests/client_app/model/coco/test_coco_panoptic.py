@@ -9,8 +9,7 @@ from errors import naming
 from fmtl_datasets.shared.objects import PanopticSegments
 from torch import Tensor
 
-from client_app.model.coco.fusion import STUFF_AREA_SHARE, merge
-from client_app.model.coco.panoptic import PanopticPrediction, PanopticSettings, stuff_map
+from client_app.model.coco.panoptic import STUFF_AREA_SHARE, PanopticPrediction, PanopticSettings, merge, stuff_map
 from client_app.pictures.detections import Detections
 from tests.support import coco_models as coco
 
