@@ -84,10 +84,6 @@ def test_a_client_says_who_it_is_without_saying_where_its_files_are(context: Con
     assert str(tmp_path) not in profile.model_dump_json()
 
 
-def test_starting_parameters_come_for_the_groups_asked_for(context: Context) -> None:
-    assert set(start(context, "encoder", "decoders.depth")) == {"encoder", "decoders.depth"}
-
-
 def test_a_train_message_brings_scores_losses_and_updates(context: Context) -> None:
     encoder = start(context, "encoder")["encoder"]
     reply = send(context, "train", instruction(), {"encoder": encode_flat(encoder, "float32")})
@@ -97,16 +93,6 @@ def test_a_train_message_brings_scores_losses_and_updates(context: Context) -> N
     updates = read_arrays(reply, UPDATES_RECORD)
     assert set(updates) == {"encoder"}
     assert decode_flat(updates["encoder"], encoder.size, "float32").any()
-
-
-def test_updates_travel_in_the_format_asked_for(context: Context) -> None:
-    exact = read_arrays(send(context, "train", instruction()), UPDATES_RECORD)["encoder"]
-    short = read_arrays(send(context, "train", instruction("bfloat16", round=1)), UPDATES_RECORD)["encoder"]
-    size = exact.shape[0]
-    assert short.dtype == "uint16"
-    np.testing.assert_allclose(
-        decode_flat(short, size, "bfloat16"), decode_flat(exact, size, "float32"), rtol=2**-8, atol=0
-    )
 
 
 def test_an_evaluate_message_brings_scores_and_no_arrays(context: Context) -> None:

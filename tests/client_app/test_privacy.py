@@ -60,13 +60,6 @@ def test_long_upload_is_shortened_over_all_groups_together_and_gets_the_noise_th
     assert updates["encoder"] is not private["encoder"]
 
 
-def test_short_upload_keeps_its_length() -> None:
-    updates = _updates(length=0.5)
-    private = privatise(updates, Privacy(clip=1.0, noise=1e-6), np.random.default_rng(1))
-    for group, flat in updates.items():
-        np.testing.assert_allclose(private[group], flat, atol=1e-5)
-
-
 @examples(max_examples=30, deadline=None)
 @given(st.floats(1e-6, 1e6), st.floats(1e-3, 1e3))
 def test_whatever_the_update_the_clipped_part_is_at_most_the_clipping_norm(length: float, clip: float) -> None:

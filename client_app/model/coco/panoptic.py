@@ -1,4 +1,4 @@
-"""The panoptic head: an instance and a semantic head on one pyramid, merged when scored (arXiv 1901.02446, 1801.00868)."""
+"""The panoptic head: instances and a class map on one pyramid, merged when scored (arXiv 1901.02446, 1801.00868)."""
 
 from __future__ import annotations
 

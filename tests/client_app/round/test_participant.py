@@ -128,17 +128,6 @@ def test_two_rounds_of_one_epoch_equal_one_round_of_two(tmp_path: Path) -> None:
     assert equal(kept(twice, 2), kept(once, 1))
 
 
-def test_without_kept_moments_the_second_round_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = tiny.noise_data(identical=True)
-    with_moments, without = (tiny.participant(tmp_path / name, data) for name in ("with", "without"))
-    for participant in (with_moments, without):
-        participant.train(tiny.instruction(1), Received())
-    with_moments.train(tiny.instruction(2), Received())
-    monkeypatch.setattr("client_app.round.local_round.load_optimiser", lambda *_: None)
-    without.train(tiny.instruction(2), Received())
-    assert not equal(kept(with_moments, 2), kept(without, 2))
-
-
 def test_schedule_follows_the_clients_own_epochs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     participant = tiny.participant(tmp_path, local_epochs=2)
     cosine = tiny.settings(schedule="cosine", total_rounds=10, decoder_learning_rate=1e-4, warmup_epochs=5)
@@ -147,13 +136,6 @@ def test_schedule_follows_the_clients_own_epochs(tmp_path: Path, caplog: pytest.
         participant.train(tiny.instruction(9, settings=cosine), Received())  # it was away in rounds 2 to 8
     rates = [record.getMessage().split("encoder, ")[1].split()[0] for record in caplog.records if "rate" in record.msg]
     assert rates == ["1.25e-07", "1.25e-07", "2.01e-05", "4.01e-05"]
-
-
-def test_encoder_and_decoders_have_rates_of_their_own(tmp_path: Path) -> None:
-    frozen = tiny.settings(encoder_learning_rate=0.0)
-    updates = tiny.participant(tmp_path).train(tiny.instruction(1, ALL_GROUPS, settings=frozen), Received()).updates
-    assert not updates["encoder"].any()
-    assert all(updates[group].any() for group in ALL_GROUPS if group != "encoder")
 
 
 def test_evaluation_scores_what_arrives_with_the_clients_own_groups(tmp_path: Path) -> None:
@@ -196,18 +178,6 @@ def test_running_out_of_gpu_memory_names_the_settings_to_lower(tmp_path: Path, m
     monkeypatch.setattr("client_app.round.local_round.train_round", exhausted)
     with pytest.raises(RuntimeError, match=naming("tiny", "batch-size", "3", "[32, 32]")):
         tiny.participant(tmp_path).train(tiny.instruction(1), Received())
-
-
-def test_bfloat16_trains_close_to_float32(tmp_path: Path) -> None:
-    def depth_loss(precision: str) -> float:
-        asked = tiny.instruction(1, settings=tiny.settings(precision=precision))
-        loss = tiny.participant(tmp_path / precision).train(asked, Received()).report.losses["depth"]
-        assert loss is not None
-        return loss
-
-    full, half = depth_loss("float32"), depth_loss("bfloat16")
-    assert half != full
-    assert half == pytest.approx(full, rel=0.02)
 
 
 def test_state_of_another_model_is_refused(tmp_path: Path) -> None:

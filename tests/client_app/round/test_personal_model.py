@@ -128,15 +128,6 @@ def test_the_pull_changes_the_personal_model_and_a_stronger_one_keeps_it_nearer_
     assert distances[1000.0]["decoders.depth"] < 0.9 * distances[0.0]["decoders.depth"]
 
 
-def test_the_pull_is_to_what_has_just_arrived(tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    for root in (one, other):
-        train(tiny.participant(root), 1, ditto(1.0))
-    train(tiny.participant(one), 2, ditto(1.0))
-    train(tiny.participant(other), 2, ditto(1.0), sent(3))
-    assert differ(state(one, 2).model.parameters, state(other, 2).model.parameters, EXCHANGED) == list(EXCHANGED)
-
-
 def test_heads_of_the_two_models_are_separate(tmp_path: Path) -> None:
     for name in ("untouched", "global", "personal"):
         train(tiny.participant(tmp_path / name), 1, ditto(1.0))
@@ -178,40 +169,6 @@ def test_both_models_survive_a_restart_to_the_same_bits(tmp_path: Path) -> None:
     assert_same_model(state(straight, 3).model, state(restarted, 3).model)
     assert_same_model(exchanged(straight, 3), exchanged(restarted, 3))
     assert differ(state(straight, 3).model.parameters, exchanged(straight, 3).parameters, (*EXCHANGED, *HEADS))
-
-
-def test_moments_of_both_models_are_needed_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("with", "without"):
-        train(tiny.participant(tmp_path / name), 1, ditto(1.0))
-    train(tiny.participant(tmp_path / "with"), 2, ditto(1.0))
-    monkeypatch.setattr("client_app.round.local_round.load_optimiser", lambda *_: None)
-    train(tiny.participant(tmp_path / "without"), 2, ditto(1.0))
-    assert differ(state(tmp_path / "with", 2).model.parameters, state(tmp_path / "without", 2).model.parameters, HEADS)
-    assert differ(exchanged(tmp_path / "with", 2).parameters, exchanged(tmp_path / "without", 2).parameters, HEADS)
-
-
-def test_the_same_round_asked_twice_gives_the_same_answer_without_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = tiny.participant(tmp_path)
-    first = train(client, 1, ditto(1.0), evaluate=True)
-    monkeypatch.setattr("client_app.round.local_round.train_round", None)
-    again = train(client, 1, ditto(1.0), evaluate=True)
-    assert again.report == first.report
-    assert again.updates.keys() == first.updates.keys()
-    assert not differ(dict(again.updates), dict(first.updates), EXCHANGED)
-
-
-def test_a_round_that_comes_again_with_other_parameters_starts_both_models_from_the_round_before(
-    tmp_path: Path,
-) -> None:
-    for root in (tmp_path / "twice", tmp_path / "once"):
-        train(tiny.participant(root), 1, ditto(1.0))
-    train(tiny.participant(tmp_path / "twice"), 2, ditto(1.0), sent(5))
-    for root in (tmp_path / "twice", tmp_path / "once"):
-        train(tiny.participant(root), 2, ditto(1.0))
-    assert_same_model(state(tmp_path / "twice", 2).model, state(tmp_path / "once", 2).model)
-    assert_same_model(exchanged(tmp_path / "twice", 2), exchanged(tmp_path / "once", 2))
 
 
 def test_a_client_that_was_away_goes_on_with_the_personal_model_it_had(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from client_app.round.participant import Participant
 from client_app.tasks.objects import ObjectTask
 from client_app.training.state import StateFolder
 from fmtl_strategies.contract.layout import FloatArray
-from fmtl_strategies.contract.rule import LocalRule
 from tests.support import coco_models as coco
 from tests.support import tiny_client as tiny
 
@@ -74,40 +73,6 @@ def test_two_rounds_train_score_and_resume_to_the_same_bits(tmp_path: Path, task
         assert all(bool(np.abs(answer.updates[group]).max() > 0) for group in groups)
         kept.append(_kept(participant, 2))
     assert all(np.array_equal(kept[0][group], kept[1][group]) for group in groups)
-
-
-@pytest.mark.parametrize("tasks", CLIENTS)
-def test_every_task_is_scored_or_says_why_not(tmp_path: Path, tasks: tuple[str, ...]) -> None:
-    participant = _participant(tmp_path, tasks)
-    scores = participant.evaluate(tiny.instruction(0), Received()).scores
-    assert set(scores) == set(tasks)
-    for score in scores.values():
-        assert (score.value is None) != (score.missing_because is None)
-        assert score.value is None or 0 <= score.value <= 100
-
-
-def test_other_seed_samples_and_starts_otherwise(tmp_path: Path) -> None:
-    kept = []
-    for seed in (0, 1):
-        participant = _participant(tmp_path / str(seed), ("keypoints",))
-        start = participant.initial(tiny.settings(), _groups(("keypoints",)))
-        asked = tiny.instruction(1, settings=tiny.settings(seed=seed))
-        participant.train(asked, Received(start))
-        kept.append(_kept(participant, 1))
-    assert not np.array_equal(kept[0]["heads.keypoints"], kept[1]["heads.keypoints"])
-
-
-def test_affinities_between_coco_and_dense_tasks_are_measured_and_change_nothing(tmp_path: Path) -> None:
-    tasks = ("instance", "semseg")
-    kept = []
-    for every in (0, 1):
-        participant = _participant(tmp_path / str(every), tasks)
-        rule = LocalRule(look_ahead_every=every)
-        report = participant.train(tiny.instruction(1, rule=rule), Received()).report
-        assert set(report.affinities) == (set(tasks) if every else set())
-        kept.append(_kept(participant, 1))
-    assert all(math.isfinite(value) for row in report.affinities.values() for value in row.values())
-    assert all(np.array_equal(kept[0][group], kept[1][group]) for group in kept[0])
 
 
 def test_bfloat16_training_of_object_tasks_is_finite(tmp_path: Path) -> None:

@@ -136,23 +136,6 @@ def test_what_a_phase_freezes_keeps_every_bit_of_weights_and_moments(tmp_path: P
     assert changed(before.optimiser, after.optimiser) == set(phase.kinds)
 
 
-@pytest.mark.parametrize("phase", [PERSONAL, SHARED])
-def test_batch_norm_statistics_follow_the_data_also_where_the_weights_are_frozen(tmp_path: Path, phase: Phase) -> None:
-    participant = tiny.participant(tmp_path)
-    participant.train(tiny.instruction(1), Received())
-    participant.train(tiny.instruction(2, rule=LocalRule(phases=(phase,))), Received())
-    before, after = kept(participant, 1).model.buffers, kept(participant, 2).model.buffers
-    assert changed(before, after) == {"encoder", "decoders"}
-
-
-def test_a_client_that_never_trained_its_encoder_keeps_no_moments_of_it(tmp_path: Path) -> None:
-    participant = tiny.participant(tmp_path)
-    participant.train(tiny.instruction(1, rule=LocalRule(phases=(PERSONAL,))), Received())
-    assert {kind_of_array(name) for name in kept(participant, 1).model.optimiser} == {"decoders", "heads"}
-    answer = participant.train(tiny.instruction(2), Received())
-    assert np.abs(answer.updates["encoder"]).max() > 0
-
-
 def test_epochs_of_all_phases_count_and_set_the_place_in_the_schedule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,21 +154,6 @@ def test_epochs_of_all_phases_count_and_set_the_place_in_the_schedule(
         participant.train(tiny.instruction(number, settings=settings, rule=rule), Received())
     assert kept(participant, 2).counters.completed_epochs == 12
     assert factors == [rate_factor(epoch, 12, settings) for epoch in range(12)]
-
-
-def test_every_epoch_of_every_phase_draws_its_own_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds: list[Any] = []
-    batches = loop.training_batches
-
-    def noted(data: LocalData, batch_size: int, seed: Any) -> Any:
-        seeds.append(seed)
-        return batches(data, batch_size, seed)
-
-    monkeypatch.setattr(loop, "training_batches", noted)
-    participant = tiny.participant(tmp_path)
-    for number in (1, 2):
-        participant.train(tiny.instruction(number, rule=FEDREP), Received())
-    assert len(set(seeds)) == 4
 
 
 def test_everything_can_be_trained_again_after_a_phase_and_after_a_failure_in_it(

@@ -17,7 +17,6 @@ from client_app.training.device import Arithmetic
 from client_app.training.loop import Learner, RoundPlan, train_round
 from client_app.training.optimiser import build_optimiser
 from client_app.training.pull import attach
-from client_app.training.vectors import read_groups
 from fmtl_strategies.contract.groups import group_of, relative_name
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.rule import LocalRule, Phase, Pull
@@ -166,24 +165,6 @@ def test_a_step_left_out_because_gradients_overflowed_is_left_out_whole(form: An
         np.testing.assert_array_equal(trained[group], STARTS[group].astype(np.float32))
 
 
-def test_a_decoupled_pull_moves_by_rate_times_strength_times_the_distance() -> None:
-    model = Line(STARTS)
-    optimiser = build_optimiser(model, line_settings())
-    anchors = {group: anchor.astype(np.float32) for group, anchor in ANCHORS.items()}
-    bound = attach(Pull(strength=4.0, groups=PULLED, form="decoupled"), model, anchors)
-    assert bound is not None
-    sum(p.sum() for p in model.parameters()).backward()  # type: ignore[union-attr]
-    gradient = model.encoder.w.grad.clone()  # type: ignore[union-attr]
-    bound.add_to_gradients()
-    assert torch.equal(model.encoder.w.grad, gradient)  # type: ignore[arg-type]
-    bound.move(optimiser)
-    for name, parameter in model.named_parameters():
-        group = group_of(name)
-        rate = {"encoder": 0.01, "decoders.t": 0.05, "heads.t": 0.0}[group]
-        away = STARTS[group] - ANCHORS.get(group, 0.0)
-        np.testing.assert_allclose(parameter.detach().numpy(), STARTS[group] - rate * 4.0 * away, rtol=1e-14)
-
-
 def test_a_decoupled_pull_beyond_the_anchor_is_refused_before_anything_moves() -> None:
     model = Line(STARTS)
     optimiser = build_optimiser(model, line_settings())
@@ -292,22 +273,6 @@ def test_what_arrives_is_the_anchor_so_the_first_step_is_free_and_the_second_is_
         torch.testing.assert_close(drawn.gradients[1][name], expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("form", "strengths"), [("coupled", (0.0, 0.1, 10.0)), ("decoupled", (0.0, 100.0, 500.0))])
-def test_a_stronger_pull_ends_nearer_to_what_arrived(tmp_path: Path, form: Any, strengths: tuple[float, ...]) -> None:
-    lengths = []
-    for mu in strengths:
-        found = updates(tmp_path / str(mu), pull_of(mu, form))
-        lengths.append([float(np.linalg.norm(found[group])) for group in EXCHANGED])
-    for weaker, stronger in zip(lengths[:-1], lengths[1:], strict=True):
-        assert all(far > 1.02 * near for far, near in zip(weaker, stronger, strict=True))
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_pull_of_strength_zero_changes_no_bit(tmp_path: Path, form: Any) -> None:
-    drawn, plain = updates(tmp_path / "drawn", pull_of(0.0, form)), updates(tmp_path / "plain", LocalRule())
-    assert all(np.array_equal(drawn[group], plain[group]) for group in ALL_GROUPS)
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_what_a_phase_freezes_is_not_pulled(tmp_path: Path, form: Any) -> None:
     sent = start(tmp_path)
@@ -317,22 +282,3 @@ def test_what_a_phase_freezes_is_not_pulled(tmp_path: Path, form: Any) -> None:
     assert not found["encoder"].any()
     without = updates(tmp_path / "without", rule.model_copy(update={"pull": None}), Received(sent, anchors))
     assert not np.array_equal(found["decoders.depth"], without["decoders.depth"])
-
-
-def test_encoder_and_decoders_are_moved_at_their_own_rates(tmp_path: Path) -> None:
-    sent = start(tmp_path)
-    anchors = {group: vector + 1 for group, vector in sent.items()}
-    found = updates(tmp_path, pull_of(100.0, "decoupled"), Received(sent, anchors), encoder_learning_rate=0.0)
-    assert not found["encoder"].any()
-    assert found["decoders.depth"].mean() > 0.3  # six steps of a tenth of the way to an anchor at distance 1
-
-
-def test_the_anchor_does_not_follow_the_model(tmp_path: Path) -> None:
-    model = Line({group: value.astype(np.float32) for group, value in STARTS.items()})
-    anchors = read_groups(model, ["encoder"])
-    bound = attach(Pull(strength=1.0, groups=("encoder",)), model, anchors)
-    assert bound is not None
-    before = [anchor.clone() for _, anchor in bound.pairs]
-    with torch.no_grad():
-        model.encoder.w.add_(1.0)
-    assert all(torch.equal(old, anchor) for old, (_, anchor) in zip(before, bound.pairs, strict=True))

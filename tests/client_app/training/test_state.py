@@ -82,13 +82,6 @@ def test_an_answer_is_given_again_only_to_the_same_request(folder: StateFolder) 
     assert folder.answer(2, "same") is None
 
 
-def test_an_answer_without_updates_is_an_answer(folder: StateFolder) -> None:
-    folder.save(state(1, 0), Answer(answer(1).report, {}))
-    again = folder.answer(1, "r")
-    assert again is not None
-    assert again.updates == {}
-
-
 @pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe garbage"])
 def test_unreadable_newest_state_is_skipped_and_named(folder: StateFolder, name: str, content: bytes) -> None:
@@ -98,20 +91,6 @@ def test_unreadable_newest_state_is_skipped_and_named(folder: StateFolder, name:
     assert restored.unreadable == (2,)
     assert restored.state is not None
     assert restored.state.counters.round == 1
-
-
-def test_truncated_state_is_unreadable(folder: StateFolder) -> None:
-    save_chain(folder, 1, 2)
-    place = folder.path / "round-00002" / "state.safetensors"
-    place.write_bytes(place.read_bytes()[:-4])
-    assert folder.restore(before=3).unreadable == (2,)
-
-
-def test_a_state_that_was_fallen_back_to_is_kept(folder: StateFolder) -> None:
-    save_chain(folder, 1, 2)
-    (folder.path / "round-00002" / "state.json").unlink()
-    folder.save(state(3, restored=1), answer(3))
-    assert folder.rounds() == [1, 3]
 
 
 def test_no_readable_state_is_an_error_not_a_fresh_start(folder: StateFolder) -> None:

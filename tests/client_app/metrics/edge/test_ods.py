@@ -59,14 +59,6 @@ def test_labels_without_boundary_are_reported_as_missing() -> None:
         metric.compute()
 
 
-def test_not_a_number_is_missing_not_a_score() -> None:
-    metric = OdsF(PLAIN)
-    metric.update(torch.full((1, 1, 60, 80), float("nan")), line_label())
-    metric.update(logits(line_label()), line_label())
-    with pytest.raises(MetricUnavailable, match="NaN"):
-        metric.compute()
-
-
 def test_precision_and_recall_of_empty_sides_follow_the_benchmark() -> None:
     counts = {
         "matched_predicted": np.array([0, 0, 0, 6]),
@@ -138,17 +130,6 @@ def test_fast_mode_reports_another_name() -> None:
     assert OdsF().name == "odsF"
 
 
-def test_streaming_equals_one_update() -> None:
-    rng = np.random.default_rng(0)
-    prediction = torch.from_numpy(rng.normal(size=(4, 1, 30, 40)))
-    label = torch.from_numpy((rng.random((4, 1, 30, 40)) < 0.05).astype(np.float32))
-    whole, streamed = OdsF(), OdsF()
-    whole.update(prediction, label)
-    streamed.update(prediction[:1], label[:1])
-    streamed.update(prediction[1:], label[1:])
-    assert streamed.compute() == whole.compute()
-
-
 def test_worker_processes_give_the_same_counts_and_a_dead_one_is_an_error() -> None:
     rng = np.random.default_rng(1)
     images = [EdgeImage(rng.random((30, 40)), rng.random((2, 30, 40)) < 0.1) for _ in range(5)]
@@ -188,3 +169,11 @@ def test_wrong_shapes_and_labels_are_refused() -> None:
         OdsF().update(torch.zeros(1, 2, 5, 5), torch.zeros(1, 1, 5, 5))
     with pytest.raises(ValueError, match=naming("0", "1", "255")):
         OdsF().update(torch.zeros(1, 1, 5, 5), torch.full((1, 1, 5, 5), 7.0))
+
+
+def test_not_a_number_is_missing_not_a_score() -> None:
+    metric = OdsF(PLAIN)
+    metric.update(torch.full((1, 1, 60, 80), float("nan")), line_label())
+    metric.update(logits(line_label()), line_label())
+    with pytest.raises(MetricUnavailable, match="NaN"):
+        metric.compute()

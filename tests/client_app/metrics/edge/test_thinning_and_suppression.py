@@ -9,7 +9,6 @@ import pytest
 from client_app.metrics.edge.nms import (
     edge_normal_angle,
     edge_strength,
-    fade_border,
     suppress_non_maxima,
     to_8_bit_scale,
     triangle_filter,
@@ -93,17 +92,6 @@ def test_suppression_equals_the_compiled_reference() -> None:
             np.testing.assert_array_equal(found > 0, expected > 0)
 
 
-def test_triangle_filter_equals_direct_convolution() -> None:
-    image = np.random.default_rng(2).random((12, 15))
-    kernel = np.array([1.0, 2, 3, 4, 5, 4, 3, 2, 1]) / 25
-    padded = np.pad(image, 4, mode="symmetric")
-    expected = np.zeros_like(image)
-    for dy in range(9):
-        for dx in range(9):
-            expected += kernel[dy] * kernel[dx] * padded[dy : dy + 12, dx : dx + 15]
-    np.testing.assert_allclose(triangle_filter(image, 4), expected, rtol=1e-12)
-
-
 @pytest.mark.parametrize("degrees", [0, 20, 70, 110, 155])
 def test_suppression_keeps_the_crest_of_a_ridge(degrees: int) -> None:
     y, x = np.mgrid[-20:21, -20:21]
@@ -113,17 +101,6 @@ def test_suppression_keeps_the_crest_of_a_ridge(degrees: int) -> None:
     inner = np.hypot(x, y) < 12
     assert kept[inner & (np.abs(distance) < 0.3)].all()
     assert not kept[inner & (np.abs(distance) > 1.1)].any()
-
-
-def test_border_fades_to_zero_over_five_pixels() -> None:
-    faded = fade_border(np.ones((20, 30)), 5)
-    np.testing.assert_allclose(faded[10, :7], [0, 0.2, 0.4, 0.6, 0.8, 1, 1])
-    np.testing.assert_allclose(faded[-4:, 15], [0.6, 0.4, 0.2, 0])
-
-
-def test_radius_zero_leaves_the_map_as_it_is() -> None:
-    values = np.arange(20.0).reshape(4, 5)
-    np.testing.assert_array_equal(edge_strength(values, EdgeProtocol(nms_radius=0)), values)
 
 
 def test_smoothing_knob_changes_the_map() -> None:

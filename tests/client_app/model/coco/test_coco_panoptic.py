@@ -62,10 +62,6 @@ def test_instance_covered_by_exactly_half_stays() -> None:
     assert _areas(merge(detections, _classes(), THINGS)) == {(1, 0): 400, (2, 1): 400}
 
 
-def test_instance_without_a_pixel_is_left_out() -> None:
-    assert len(merge(_found((0.9, 0, (5, 5, 5, 5))), _classes(), THINGS)) == 0
-
-
 def test_pixels_that_only_the_semantic_head_calls_things_are_void() -> None:
     merged = merge(_found(), _classes(0), THINGS)
     assert len(merged) == 0
@@ -86,12 +82,6 @@ def test_area_of_stuff_is_counted_without_what_instances_take() -> None:
     classes[:10, :10] = 1
     assert [kind for _, kind in _areas(merge(_found(), classes, THINGS))] == [THINGS]
     assert [kind for _, kind in _areas(merge(_found((0.9, 2, (0, 0, 10, 9))), classes, THINGS))] == [2]
-
-
-def test_merging_detections_without_masks_is_refused() -> None:
-    detections = Detections((4, 4), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
-    with pytest.raises(ValueError, match="masks"):
-        merge(detections, torch.zeros((4, 4), dtype=torch.int64), THINGS)
 
 
 def test_semantic_target_has_one_class_for_things_and_ignores_void_and_crowds() -> None:
@@ -132,13 +122,6 @@ def test_segments_never_overlap_and_every_identifier_is_in_the_map() -> None:
         assert segments.size == (SIDE, SIDE)
         assert set(torch.unique(segments.ids).tolist()) - {0} == set(segments.segment_ids.tolist())
         assert not segments.crowd.any()
-
-
-def test_wrong_mode_is_named() -> None:
-    with pytest.raises(RuntimeError, match=r"model.train\(\)"):
-        _prediction(train=False).losses([_label(), _label()])
-    with pytest.raises(RuntimeError, match=r"model.eval\(\)"):
-        _prediction(train=True).segments()
 
 
 def test_panoptic_class_out_of_range_is_refused() -> None:
