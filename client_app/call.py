@@ -1,15 +1,13 @@
 """One message to a client, apart from Flower's runtime: what is asked, and by whom."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["describe", "initial", "train", "evaluate"]
 ConfigValue = bool | int | float | str | bytes
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """What a message asks of a client.
 
     Attributes:

@@ -65,12 +65,7 @@ def _participant(call: Call) -> Participant:
 
 
 def _received(records: RecordDict, instruction: Instruction, participant: Participant) -> Received:
-    """Check and decode the arrays that came with an instruction.
-
-    Raises:
-        MessageError: a group this client does not have.
-        WireError: an array of another dtype or size than the client's group.
-    """
+    """Decode the arrays that came with an instruction; MessageError or WireError where they do not fit the client."""
     layouts = participant.layouts()
     found: dict[str, dict[str, FloatArray]] = {}
     for record in (PARAMETERS_RECORD, ANCHORS_RECORD):

@@ -52,14 +52,9 @@ class LocalData:
 
 
 def epoch_order(count: int, batch_size: int, generator: np.random.Generator) -> list[list[int]]:
-    """Return the sample indices of every batch of one epoch.
+    """Return the sample indices of every batch of one epoch over `count` samples.
 
     An incomplete last batch is left out (methods.md section 5); a split smaller than one batch is one batch.
-
-    Args:
-        count: samples in the split, at least 1.
-        batch_size: samples in a batch.
-        generator: what shuffles them.
     """
     order = generator.permutation(count).tolist()
     size = min(batch_size, count)

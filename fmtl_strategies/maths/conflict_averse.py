@@ -67,15 +67,12 @@ def solve_conflict_averse(gram_nn: Float64Array, c: float, *, method: Method) ->
 
 
 def aggregate_coefficients(solution: ConflictAverseSolution, c: float, *, rescale: float) -> Float64Array:
-    """Coefficients of the aggregate (g + lambda g_w) / rescale on the N updates.
+    """Coefficients (N,) of the aggregate (g + lambda g_w) / rescale on the N updates.
 
     Args:
-        solution: result of `solve_conflict_averse`.
-        c: the same c.
+        solution: result of `solve_conflict_averse` for the same c.
+        c: radius of the search region.
         rescale: divisor; 1 + c^2 in the authors' code, 1 in the paper's equations.
-
-    Returns:
-        (N,) float64.
     """
     count = solution.weights.size
     ratio = c * solution.mean_norm / solution.weighted_norm if solution.weighted_norm > 0 else 0.0

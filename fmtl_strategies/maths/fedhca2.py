@@ -243,14 +243,7 @@ def _previous_aggregates(row_keys: list[str], state: DecoderState, segments: Seg
 def _beta_products(
     array_pairs: list[Float64Array], keys: list[str], segments: Segments, settings: FedHCA2Parameters
 ) -> dict[str, Float64Array]:
-    """<previous aggregate, update> per layer, of the decoders that received an aggregate.
-
-    Args:
-        array_pairs: one (P, 3) matrix per array: product with the previous aggregate, squares of both.
-        keys: names of the P decoders.
-        segments: arrays and layers.
-        settings: says whether products or cosines are wanted.
-    """
+    """<previous aggregate, update> per layer by decoder, from products and both squares, one (P, 3) matrix per array."""
     sums_lp3 = np.zeros((len(segments.layers), len(keys), 3))
     for layer, products_p3 in zip(segments.layer_of_array, array_pairs, strict=True):
         sums_lp3[layer] += products_p3
@@ -278,14 +271,7 @@ def _mix_decoders(
     beta_kl: Float64Array,
     segments: Segments,
 ) -> None:
-    """Add update + beta * attention to the parameters, array by array.
-
-    Args:
-        matrices_kd: parameters, changed; updates, read; attention aggregates, overwritten. Each (K, D) float32.
-        coefficients: attention by array, (K, K).
-        beta_kl: (K, L) weights in use.
-        segments: arrays and layers.
-    """
+    """Add update + beta * attention to the parameters; the matrices: parameters, updates, aggregates (overwritten)."""
     parameters, updates, aggregates = map(as_tensor, matrices_kd)
     beta = as_tensor(beta_kl.astype(np.float32))
     for columns, layer, matrix in zip(segments.columns, segments.layer_of_array, coefficients, strict=True):

@@ -38,14 +38,9 @@ COUNTERS = ("matched_predicted", "predicted", "matched_annotated", "annotated")
 
 
 def passed_thresholds(values: FloatArray, protocol: EdgeProtocol) -> npt.NDArray[np.int64]:
-    """Return how many of the thresholds k / (T + 1), k = 1 .. T, each value on the scale 0 to 255 passes.
+    """Return how many of the thresholds k / (T + 1), k = 1 .. T, each value on the scale 0 to 255 passes, int64.
 
-    Args:
-        values: any shape, in [0, 255].
-        protocol: thresholds and comparison are used.
-
-    Returns:
-        Same shape, int64. The comparison is made on whole numbers, so 51 / 255 = 0.20 is an exact tie.
+    The comparison is made on whole numbers, so 51 / 255 = 0.20 is an exact tie.
     """
     bounds = 255.0 * np.arange(1, protocol.thresholds + 1)
     side: Literal["left", "right"] = "right" if protocol.comparison == ">=" else "left"

@@ -98,15 +98,10 @@ def _search(
 ) -> tuple[IndexArray, IndexArray]:
     """Walk breadth first from unmatched rows along unmatched, matched, unmatched ... pairs.
 
-    Args:
-        ends: (R,) where the pairs of each row end in `columns`.
-        columns: (E,) column of each pair, sorted by row.
-        matching: column of each row (R,) and row of each column (G,), -1 where unmatched.
-        starts: the unmatched rows to start from.
-
-    Returns:
-        The free columns reached, and the predecessor of every node. Nodes: rows 0 .. R-1, free columns R .. R+G-1
-        (a matched column is stepped over to its row), and R+G, the source from which all starts are reached.
+    `ends` (R,): where the pairs of each row end in `columns` (E,), which are sorted by row; `matching`: column of each
+    row and row of each column, -1 where unmatched. Returns the free columns reached, and the predecessor of every
+    node: rows 0 .. R-1, free columns R .. R+G-1 (a matched column is stepped over to its row), and R+G, the source from
+    which all starts are reached.
     """
     # scipy takes seconds to load, and only clients that score edges need it.
     from scipy.sparse import csr_matrix

@@ -12,16 +12,7 @@ BORDER_FADE = 5
 
 
 def bilinear_sample(image: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Return `image` at real positions, which are first moved to at least 0.001 pixel inside the last row and column.
-
-    Args:
-        image: (H, W) float64.
-        x: (N,) column positions in pixels.
-        y: (N,) row positions in pixels.
-
-    Returns:
-        (N,) float64.
-    """
+    """Return values (N,) of `image` (H, W) at columns x and rows y, kept 0.001 pixel inside the last row and column."""
     height, width = image.shape
     x = np.clip(x, 0.0, width - 1.001)
     y = np.clip(y, 0.0, height - 1.001)
@@ -35,11 +26,9 @@ def bilinear_sample(image: FloatArray, x: FloatArray, y: FloatArray) -> FloatArr
 
 
 def fade_border(edge: FloatArray, width: int) -> FloatArray:
-    """Return `edge` multiplied by a ramp 0, 1/width, ... towards each border, where networks respond to padding.
+    """Return `edge` (H, W) times a ramp 0, 1/width, ... towards each border, where networks respond to padding.
 
-    Args:
-        edge: (H, W) float64.
-        width: ramp length in pixels; at most half the image is used.
+    At most half the image is used.
     """
     height, columns = edge.shape
     width = min(width, columns // 2, height // 2)
@@ -53,14 +42,13 @@ def fade_border(edge: FloatArray, width: int) -> FloatArray:
 def suppress_non_maxima(edge: FloatArray, angle: FloatArray, radius: int) -> FloatArray:
     """Zero every pixel that is clearly below the edge strength at some step across the edge, then fade the border.
 
+    A pixel is zeroed if 1.01 times its value is below the interpolated value at any of `radius` steps of one pixel to
+    either side. Source: the suppression of the structured-edge toolbox (methods 4.3), written from its description.
+
     Args:
         edge: (H, W) float64 edge strength.
         angle: (H, W) float64 direction across the edge in radians.
-        radius: steps of one pixel to look at on either side.
-
-    Returns:
-        (H, W) float64. A pixel is zeroed if 1.01 times its value is below the interpolated value at any of the steps.
-        Source: the suppression of the structured-edge toolbox (methods 4.3), written from its description.
+        radius: steps to look at.
     """
     rows, columns = np.nonzero(edge)
     bound = edge[rows, columns] * CONSERVATIVE_FACTOR
@@ -76,12 +64,7 @@ def suppress_non_maxima(edge: FloatArray, angle: FloatArray, radius: int) -> Flo
 
 
 def to_8_bit_scale(probability: npt.NDArray[np.floating], rounding: Rounding) -> FloatArray:
-    """Return 255 * probability as float64, rounded as the protocol says.
-
-    Args:
-        probability: (H, W) in [0, 1].
-        rounding: "truncate", "round" (half up) or "none".
-    """
+    """Return 255 * probability as float64, rounded as the protocol says ("round": half up)."""
     scaled = 255.0 * np.asarray(probability, dtype=np.float64)
     if rounding == "truncate":
         return np.floor(scaled)
@@ -114,14 +97,9 @@ def triangle_kernel(radius: int) -> FloatArray:
 
 
 def triangle_filter(image: FloatArray, radius: int) -> FloatArray:
-    """Smooth along both axes with a triangle; the image is mirrored at its border, border pixel included.
+    """Smooth (H, W) along both axes with a triangle; the image is mirrored at its border, border pixel included.
 
-    Args:
-        image: (H, W) float64.
-        radius: in pixels, at least 1.
-
-    Returns:
-        (H, W) float64. Source: convTri; MATLAB computes it in single precision, here it is double.
+    Source: convTri; MATLAB computes it in single precision, here it is double.
     """
     # scipy takes seconds to load, and only clients that score edges need it.
     from scipy.ndimage import correlate1d
@@ -132,14 +110,10 @@ def triangle_filter(image: FloatArray, radius: int) -> FloatArray:
 
 
 def edge_normal_angle(edge: FloatArray) -> FloatArray:
-    """Return the direction across the edge at every pixel, from second derivatives of the smoothed map.
+    """Return the direction across the edge at every pixel, (H, W) radians in [0, pi) from +x towards +y.
 
-    Args:
-        edge: (H, W) float64 edge strength, at least 2 x 2 pixels.
-
-    Returns:
-        (H, W) float64 angle in radians in [0, pi), measured from +x towards +y:
-        mod(atan(Oyy * sign(-Oxy) / (Oxx + 1e-5)), pi) on the map smoothed with radius 4 (methods 4.3).
+    mod(atan(Oyy * sign(-Oxy) / (Oxx + 1e-5)), pi) on the map smoothed with radius 4 (methods 4.3), which has at least
+    2 x 2 pixels.
     """
     gradient_y, gradient_x = np.gradient(triangle_filter(edge, 4))
     second_xx = np.gradient(gradient_x, axis=1)

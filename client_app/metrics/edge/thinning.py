@@ -17,14 +17,9 @@ _NEIGHBOURS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1,
 
 
 def pack_levels(levels: npt.NDArray[np.integer], count: int) -> Words:
-    """Return the maps "levels > k" for k = 0 .. count-1 as bits.
+    """Return the maps "levels > k" for k = 0 .. count-1 as bits, (ceil(count / 64), N) uint64, from levels (N,).
 
-    Args:
-        levels: (N,) how many thresholds each pixel passes.
-        count: number of thresholds.
-
-    Returns:
-        (ceil(count / 64), N) uint64; bit k % 64 of word k // 64 belongs to threshold k.
+    Bit k % 64 of word k // 64 belongs to threshold k.
     """
     words = []
     for start in range(0, count, WORD_BITS):
@@ -43,14 +38,9 @@ def unpack_map(words: Words, threshold: int) -> npt.NDArray[np.bool_]:
 
 
 def distinct_maps(words: Words, count: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Return each distinct map once; neighbouring thresholds often give the same one.
+    """Return each distinct map of packed (W, N) words once, (D, N) bool, and (count,) which of them each threshold has.
 
-    Args:
-        words: (W, N) packed maps.
-        count: number of thresholds.
-
-    Returns:
-        (D, N) bool maps, and (count,) which of them belongs to each threshold. Only equal neighbours are merged.
+    Neighbouring thresholds often give the same one; only equal neighbours are merged.
     """
     maps = np.stack([unpack_map(words, threshold) for threshold in range(count)])
     is_new = np.concatenate([[True], (maps[1:] != maps[:-1]).any(axis=1)])
@@ -60,15 +50,9 @@ def distinct_maps(words: Words, count: int) -> tuple[npt.NDArray[np.bool_], npt.
 def neighbour_indices(
     rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], shape: tuple[int, int]
 ) -> npt.NDArray[np.intp]:
-    """Return, for each listed pixel, the list positions of its eight neighbours.
+    """Return, for each listed pixel of an image (H, W), the list positions of its eight neighbours, (8, N).
 
-    Args:
-        rows: (N,) row of each pixel.
-        columns: (N,) column of each pixel.
-        shape: image size (H, W).
-
-    Returns:
-        (8, N); N stands for a neighbour that is not listed or lies outside.
+    N stands for a neighbour that is not listed or lies outside.
     """
     count = rows.size
     position = np.full((shape[0] + 2, shape[1] + 2), count, dtype=np.intp)
@@ -119,14 +103,7 @@ def thin_packed(words: Words, neighbours: npt.NDArray[np.intp]) -> Words:
 
 
 def thin(binary: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Thin one binary map to convergence.
-
-    Args:
-        binary: (H, W) bool.
-
-    Returns:
-        (H, W) bool, lines one pixel wide with the connectivity of the input (bwmorph 'thin', Inf).
-    """
+    """Return lines one pixel wide with the connectivity of the map (H, W): bwmorph 'thin', Inf."""
     rows, columns = np.nonzero(binary)
     thinned = np.zeros(binary.shape, dtype=np.bool_)
     if rows.size:

@@ -43,16 +43,7 @@ def detection_targets(
 
 
 def require_classes(found: Sequence[Tensor], count: int, kind: str = "class") -> None:
-    """Refuse a class that the head does not have; on a GPU it would abort the whole process.
-
-    Args:
-        found: classes of each label, (n,) int64.
-        count: classes that the head has.
-        kind: what the message calls them.
-
-    Raises:
-        ValueError: a class is out of range.
-    """
+    """Raise ValueError for a class, (n,) int64 by label, that the head lacks; a GPU would abort the whole process."""
     classes = torch.cat(list(found))
     if not len(classes):
         return

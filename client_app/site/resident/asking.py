@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
-from typing import Any
 
 from flwr.app import RecordDict
 
@@ -47,12 +46,7 @@ def ask(place: Path, call: Call, content: RecordDict) -> RecordDict:
         ClientFailedError: it answered with an error, ended while it worked, or does not start.
     """
     with connected(place) as connection:
-        header: dict[str, Any] = {
-            "kind": call.kind,
-            "node_config": dict(call.node_config),
-            "run_config": dict(call.run_config),
-            "run_id": call.run_id,
-        }
+        header = call._replace(node_config=dict(call.node_config), run_config=dict(call.run_config))._asdict()
         try:
             send(connection, header, content)
             answer, reply = receive(connection)

@@ -64,7 +64,7 @@ def _serve_one(connection: Connection) -> bool:
         log(logging.WARNING, "a message is left alone: whoever asked has died")
         return True
     try:
-        reply = answer(Call(header["kind"], header["node_config"], header["run_config"], header["run_id"]), content)
+        reply = answer(Call(**header), content)
     except Exception as error:  # whatever it is, the coordinator has to hear of it, and the process goes on
         traceback.print_exc()
         header, reply = {"error": f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]}, None

@@ -8,14 +8,11 @@ import pytest
 import torch
 
 from client_app.round import local_round
-from client_app.round.handlers import _encoded_updates
 from client_app.round.local_round import Received
 from client_app.round.participant import Participant
 from client_app.training.state import StateFolder
 from client_app.training.vectors import buffer_layouts, read_groups
 from fmtl_strategies.contract.layout import FloatArray
-from fmtl_strategies.contract.rule import LocalRule, Sparsify
-from fmtl_strategies.contract.wire import decode_flat
 from tests.support import tiny_client as tiny
 
 BUFFERS = ("buffers.encoder", "buffers.decoders.semseg", "buffers.decoders.depth")
@@ -99,19 +96,6 @@ def test_scores_are_those_of_the_statistics_that_arrived(tmp_path: Path, monkeyp
     for group in BUFFERS:
         np.testing.assert_array_equal(scored[0][group], arrived[group])
         np.testing.assert_array_equal(scored[1][group], flat(participant, own(participant, 1), group))
-
-
-def test_statistics_go_up_whole_and_as_float32_whatever_the_parameters_do(tmp_path: Path) -> None:
-    participant = tiny.participant(tmp_path)
-    rule = LocalRule(sparsify=Sparsify(fraction=0.1))
-    instruction = tiny.instruction(1, ("encoder", *BUFFERS), rule=rule, upload_format="bfloat16")
-    answer = participant.train(instruction, Received(sent(participant, 5)))
-    encoded = _encoded_updates(answer.updates, instruction)
-    for group in BUFFERS:
-        size = participant.layouts()[group].size
-        np.testing.assert_array_equal(decode_flat(encoded[group], size, "float32"), answer.updates[group])
-    kept = np.count_nonzero(answer.updates["encoder"]) / answer.updates["encoder"].size
-    assert kept == pytest.approx(0.1, abs=0.01)
 
 
 def test_buffers_that_are_no_statistics_of_the_state_have_no_group() -> None:

@@ -7,10 +7,9 @@ import pytest
 
 from client_app.round.handlers import _encoded_updates
 from client_app.round.local_round import Received
-from client_app.training.vectors import group_layouts
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import Instruction
-from fmtl_strategies.contract.rule import LocalRule, Pull, Sparsify
+from fmtl_strategies.contract.rule import LocalRule, Sparsify
 from fmtl_strategies.contract.sparse import decode_sparse, kept_count
 from fmtl_strategies.contract.wire import decode_flat
 from tests.support import tiny_client as tiny
@@ -44,18 +43,6 @@ def test_the_largest_values_of_what_was_trained_are_sent_magnified_and_statistic
         assert np.count_nonzero(sent[group]) > 0.5 * sent[group].size
 
 
-def test_a_pull_and_a_mask_act_together(tmp_path: Path) -> None:
-    draw = np.random.default_rng(0)
-    anchors = {g: 0.05 * draw.standard_normal(size, dtype=np.float32) for g, size in _sizes(tmp_path).items()}
-    mask = Sparsify(fraction=0.25)
-    pulled = LocalRule(pull=Pull(strength=100.0, groups=TRAINED), sparsify=mask)
-    free = tiny.participant(tmp_path / "free").train(instruction(LocalRule(sparsify=mask)), Received(anchors=anchors))
-    held = tiny.participant(tmp_path / "held").train(instruction(pulled), Received(anchors=anchors))
-    for answer in (free, held):
-        assert np.count_nonzero(together(dict(answer.updates))) == kept_count(sum(map(len, anchors.values())), 0.25)
-    assert not np.array_equal(together(dict(free.updates)), together(dict(held.updates)))
-
-
 @pytest.mark.parametrize("number_format", ["float32", "bfloat16"])
 def test_trained_groups_travel_sparse_and_statistics_whole_in_float32(number_format: str, tmp_path: Path) -> None:
     rule = LocalRule(sparsify=Sparsify(fraction=0.25))
@@ -68,11 +55,3 @@ def test_trained_groups_travel_sparse_and_statistics_whole_in_float32(number_for
         np.testing.assert_allclose(out, updates[group], rtol=2**-8, atol=0)
     for group in BUFFERS:
         np.testing.assert_array_equal(decode_flat(arrays[group], updates[group].size, "float32"), updates[group])
-
-
-def _sizes(root: Path) -> dict[str, int]:
-    from client_app.round.local_model import prepare_model
-
-    participant = tiny.participant(root / "sizes")
-    model = prepare_model(participant.entry, participant.data.num_classes, 0)[0]
-    return {group: layout.size for group, layout in group_layouts(model).items()}

@@ -98,15 +98,6 @@ def test_an_absent_client_keeps_its_anchor_and_the_others_mix_among_themselves()
         np.testing.assert_allclose(after[client], row, rtol=0, atol=2e-6)
 
 
-def test_a_client_that_answers_alone_is_its_own_anchor() -> None:
-    strategy, toys = new(), ToyFederation(CLIENTS[:2], absent={"b": {2}})
-    strategy.settings = settings(rounds=9, quorum=0.1)
-    toys.play(strategy, [1])
-    expected = trained(strategy, 2, "a")[0]
-    toys.play(strategy, [2])
-    np.testing.assert_allclose(anchors(strategy)["a"], expected, rtol=0, atol=1e-6)
-
-
 def test_a_new_client_starts_from_the_mean_of_the_anchors() -> None:
     strategy, later = new(), ToyFederation(CLIENTS)
     ToyFederation(CLIENTS[:3]).play(strategy, [1])

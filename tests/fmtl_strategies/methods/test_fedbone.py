@@ -82,11 +82,3 @@ def test_a_round_of_zeros_makes_the_next_neutral() -> None:
     strategy, updates = new(), updates_like(4, 20)
     combined(strategy, np.zeros_like(updates))
     np.testing.assert_array_equal(combined(strategy, updates, 2), combined(new(), updates))
-
-
-def test_clients_may_come_and_go_between_rounds() -> None:
-    strategy = new()
-    first = combined(strategy, updates_like(3, 20, 1)).astype(np.float64)
-    updates = updates_like(5, 20, 2)
-    expected = gp_aggregation(updates.astype(np.float64), first, np.full(5, 0.2))
-    np.testing.assert_allclose(combined(strategy, updates, 2), expected, rtol=0, atol=5e-5 * np.abs(updates).max())

@@ -118,15 +118,6 @@ def test_all_clients_hold_one_model_with_absent_vanished_and_new_clients(base: s
     assert not np.array_equal(by_group["heads.depth"][0], start_of("heads.depth", 2))
 
 
-def test_a_task_whose_owners_are_all_away_stays_and_takes_nothing_of_another() -> None:
-    strategy, toys = new(), ToyFederation(CLIENTS, absent={"a": {2}, "b": {2}, "d": {2}})
-    before = play(strategy, toys, [1])
-    after = play(strategy, toys, [2])
-    for group in ("decoders.semseg", "heads.semseg", "buffers.decoders.semseg"):
-        np.testing.assert_array_equal(after[f"a/{group}"], before[f"a/{group}"])
-    np.testing.assert_array_equal(after["a/encoder"], after["c/encoder"])
-
-
 def test_a_server_optimiser_takes_what_was_kept_for_its_gradient() -> None:
     found = play(new(base="fedadam", fedadam__server_learning_rate=0.05), ToyFederation(CLIENTS), [1])
     delta = np.mean([masked(client, 1, 0.3, 1 / 0.3)["encoder"] for client in CLIENTS], axis=0)
@@ -180,12 +171,6 @@ def test_parameters_of_the_base_are_in_force_recorded_and_read_back() -> None:
     assert effective["fedprox.decoder-scope"] == "same-task"
     assert not any(key.startswith("fedadam.") for key in effective)
     assert effective_config(*parse_run_config(effective)) == effective
-
-
-def test_an_unknown_parameter_of_the_base_is_named_with_what_was_meant() -> None:
-    config, parameters = parsed(**{"feddea.base": "fedprox", "fedprox.nu": 0.1})
-    with pytest.raises(StrategyParameterError, match=r"fedprox\.nu; did you mean fedprox\.mu"):
-        make_strategy("feddea", config, parameters)
 
 
 def test_result_shows_the_base_and_resuming_with_another_one_is_refused(tmp_path: Path) -> None:

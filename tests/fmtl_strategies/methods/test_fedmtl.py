@@ -77,17 +77,6 @@ def test_first_round_and_equal_models_stay_where_they_are(relations: str) -> Non
     assert pull_of(toys, "a", 1) == 0.75
 
 
-def test_common_change_of_all_clients_leaves_their_relations_as_they_were() -> None:
-    found = []
-    for common in (0.0, 5.0):
-        strategy = new(relations="learned")
-        ToyFederation(
-            CLIENTS, updates=lambda c, g, n, size, add=common: update_of(c, g, n, size) + np.float32(add)
-        ).play(strategy, [1])
-        found.append([strategy.record.diagnostics[f"{client}/self-relation"] for client in "abcd"])
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
-
-
 @pytest.mark.parametrize("relations", ["mean", "learned"])
 def test_an_absent_client_keeps_anchor_and_strength_and_the_others_are_related_among_themselves(
     relations: str,

@@ -166,20 +166,6 @@ def test_one_absurd_report_does_not_decide_the_split_alone() -> None:
     assert strategy.measured.means()["depth", "edge"] == pytest.approx(1.0)
 
 
-def test_what_is_reported_after_the_merge_phase_changes_nothing() -> None:
-    strategy, toys = made(), federation()
-    toys.play(strategy, [1, 2, 3])
-    before = strategy.state()[1]["method"]
-
-    def late(body: Any, instruction: Any) -> Any:
-        return report_with(body, affinities={"semseg": {"edge": 5.0}})
-
-    toys.spoil = {"b": late}
-    toys.play(strategy, [4])
-    assert "b" in strategy.record.participants
-    assert strategy.state()[1]["method"] == before
-
-
 def test_without_any_measurement_identical_task_sets_decide_and_the_run_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

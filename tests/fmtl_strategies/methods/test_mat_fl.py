@@ -79,15 +79,6 @@ def two_camps(client: str, group: str, server_round: int, size: int) -> np.ndarr
     return (1 if client in "ace" else -1) * common + np.float32(0.01) * update_of(client, group, server_round, size)
 
 
-def test_clients_that_train_alike_get_one_encoder_and_the_history_says_who() -> None:
-    strategy = made()
-    federation(updates=two_camps).play(strategy, [1])
-    assert {c: strategy.record.diagnostics[f"{c}/group"] for c in CLIENTS} == {"a": 0, "b": 1, "c": 0, "d": 1, "e": 0}
-    for one, other in ("ac", "ce", "bd"):
-        np.testing.assert_allclose(encoder(strategy, one), encoder(strategy, other), rtol=1e-6)
-    assert np.abs(encoder(strategy, "a") - encoder(strategy, "b")).max() > 1e-3
-
-
 def test_weights_are_compared_and_not_updates() -> None:
     strategy, toys = made(), federation(updates=two_camps)
     toys.play(strategy, [1])
