@@ -243,7 +243,7 @@ def _previous_aggregates(row_keys: list[str], state: DecoderState, segments: Seg
 def _beta_products(
     array_pairs: list[Float64Array], keys: list[str], segments: Segments, settings: FedHCA2Parameters
 ) -> dict[str, Float64Array]:
-    """<previous aggregate, update> per layer by decoder, from products and both squares, one (P, 3) matrix per array."""
+    """<previous aggregate, update> per layer by decoder, from products and squares, one (P, 3) matrix per array."""
     sums_lp3 = np.zeros((len(segments.layers), len(keys), 3))
     for layer, products_p3 in zip(segments.layer_of_array, array_pairs, strict=True):
         sums_lp3[layer] += products_p3
