@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 
 from benchmarks.memory import peak_growth
 from benchmarks.server_steps import as_table, chosen_names, measure_all, measure_strategy
-from fmtl_strategies.maths.combine import AggregateStep, apply_aggregate
+from fmtl_strategies.maths.combine import apply_aggregate
 from fmtl_strategies.maths.conflict_averse import solve_conflict_averse
 from fmtl_strategies.maths.fedhca2 import EncoderState, encoder_round
 from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
@@ -118,12 +118,14 @@ def measure_times(clients: int, parameters: int, repeats: int) -> dict[str, list
     previous = inputs.updates_nd[0].copy()
     gram = gram_matrix(inputs.updates_nd)
     uniform = np.full(clients, 1.0 / clients)
-    step = AggregateStep(uniform, 0.1 * np.ones(clients))
+    steps = 0.1 * np.ones(clients)
     measures: dict[str, Callable[[], object]] = {
         "memcpy": lambda: np.copyto(target, inputs.updates_nd),
         "gram": lambda: gram_matrix(inputs.updates_nd, (previous,)),
         "solve": lambda: solve_conflict_averse(gram, SETTINGS.c, method="exact"),
-        "combine": lambda: apply_aggregate(inputs.parameters_nd, inputs.updates_nd, step, out),
+        "combine": lambda: apply_aggregate(
+            inputs.parameters_nd, inputs.updates_nd, out, aggregate_n=uniform, step_n=steps
+        ),
         "step": inputs.step,
     }
     return interleaved(measures, repeats)

@@ -50,11 +50,6 @@ class MultiTaskModel(nn.Module):
         self.decoders = nn.ModuleDict(decoders)
         self.heads = nn.ModuleDict(heads)
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Task names in the order of the configuration."""
-        return tuple(self.decoders)
-
     def forward(self, image: Tensor) -> dict[str, Any]:
         """Return each task's raw prediction for normalised images (B, 3, H, W).
 

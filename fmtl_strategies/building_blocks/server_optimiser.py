@@ -56,9 +56,9 @@ class ServerOptimiserStrategy(PersonalizedStrategy[MeanT]):
                 self.optimisers[key] = OptimiserState.start(pool.layout.size, constants)
             weights_n = weights_nn[members[0]]
             state = self.optimisers[key]
-            norms = optimiser_step(pool.parameters_nd, pool.updates_nd, weights_n, state, constants)
-            if norms.mean_update > 0:
-                found[f"{pool.kind}/{group}/server-step-ratio"] = norms.step / norms.mean_update
+            mean_update, step = optimiser_step(pool.parameters_nd, pool.updates_nd, weights_n, state, constants)
+            if mean_update > 0:
+                found[f"{pool.kind}/{group}/server-step-ratio"] = step / mean_update
         pool.follow.update(followed_rows(pool, groups, by="pool" if together else "task"))
         return pool.labelled(found)
 

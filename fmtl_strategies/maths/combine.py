@@ -4,7 +4,6 @@ No function here allocates more than one block of 262,144 columns per row beside
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,20 +18,6 @@ from fmtl_strategies.maths.rows import (
     check_same_shape,
     check_vector,
 )
-
-
-@dataclass(frozen=True)
-class AggregateStep:
-    """What `apply_aggregate` adds to every row.
-
-    aggregate_n: (N,) coefficients of the aggregate on the updates.
-    step_n: (N,) how much of the aggregate each row receives.
-    local_nn: (N, N) coefficients of the local part; None means each row's own update.
-    """
-
-    aggregate_n: Float64Array
-    step_n: Float64Array
-    local_nn: Float64Array | None = None
 
 
 def add_combination(parameters_nd: Float32Array, updates_nd: Float32Array, coefficients_nn: Float64Array) -> None:
@@ -55,7 +40,13 @@ def add_combination(parameters_nd: Float32Array, updates_nd: Float32Array, coeff
 
 
 def apply_aggregate(
-    parameters_nd: Float32Array, updates_nd: Float32Array, step: AggregateStep, out_d: Float32Array
+    parameters_nd: Float32Array,
+    updates_nd: Float32Array,
+    out_d: Float32Array,
+    *,
+    aggregate_n: Float64Array,
+    step_n: Float64Array,
+    local_nn: Float64Array | None = None,
 ) -> None:
     """Write the aggregate to `out_d` and add local part plus step times aggregate to every row, in one pass.
 
@@ -64,8 +55,10 @@ def apply_aggregate(
     Args:
         parameters_nd: (N, D) float32, changed in place.
         updates_nd: (N, D) float32, only read.
-        step: the coefficients.
         out_d: (D,) float32, overwritten with the aggregate; the only vector of length D that is needed.
+        aggregate_n: (N,) coefficients of the aggregate on the updates.
+        step_n: (N,) how much of the aggregate each row receives.
+        local_nn: (N, N) coefficients of the local part; None means each row's own update.
 
     Raises:
         ValueError: shapes, dtypes or coefficients that do not fit; nothing is changed then.
@@ -73,10 +66,9 @@ def apply_aggregate(
     check_same_shape(parameters_nd, updates_nd)
     count, size = parameters_nd.shape
     check_vector(out_d, size, "out")
-    aggregate_n = check_coefficients(step.aggregate_n, (count,), "aggregate coefficients")
-    step_n = check_coefficients(step.step_n, (count,), "steps")
-    local = np.eye(count) if step.local_nn is None else step.local_nn
-    local_nn = check_coefficients(local, (count, count), "local coefficients")
+    aggregate_n = check_coefficients(aggregate_n, (count,), "aggregate coefficients")
+    step_n = check_coefficients(step_n, (count,), "steps")
+    local_nn = np.eye(count) if local_nn is None else check_coefficients(local_nn, (count, count), "local coefficients")
     aggregate, total = _to_float32(aggregate_n), _to_float32(local_nn + np.outer(step_n, aggregate_n))
     parameters, updates, out = as_tensor(parameters_nd), as_tensor(updates_nd), as_tensor(out_d)
     for block in _blocks(size):

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fmtl_strategies.maths.attention import Partners, array_products, attention_coefficients, attention_entropy
-from fmtl_strategies.maths.combine import AggregateStep, add_combination, apply_aggregate, group_mean_coefficients
+from fmtl_strategies.maths.combine import add_combination, apply_aggregate, group_mean_coefficients
 from fmtl_strategies.maths.conflict_averse import aggregate_coefficients, solve_conflict_averse
 from fmtl_strategies.maths.fedhca2_settings import FedHCA2Parameters
 from fmtl_strategies.maths.gram import cosine_matrix, gram_matrix
@@ -141,7 +141,7 @@ def encoder_round(
     aggregate_n = aggregate_coefficients(solution, settings.c, rescale=settings.rescale)
     step_n = alpha.effective(row_keys, settings.alpha_initial, 1)[:, 0]
     out_d = np.empty(size, dtype=np.float32) if previous_d is None else previous_d
-    apply_aggregate(parameters_nd, updates_nd, AggregateStep(aggregate_n, step_n, local_nn), out_d)
+    apply_aggregate(parameters_nd, updates_nd, out_d, aggregate_n=aggregate_n, step_n=step_n, local_nn=local_nn)
     lengths = np.sqrt(np.diag(gram_nn))
     aggregate_length = np.sqrt(max(float(aggregate_n @ gram_nn @ aggregate_n), 0.0))
     ratio = np.divide(step_n * aggregate_length, lengths, out=np.full(count, np.nan), where=lengths > 0)

@@ -69,21 +69,13 @@ class OptimiserState:
         return cls(moment, np.full(size, constants.tau**2, np.float32))
 
 
-@dataclass(frozen=True)
-class StepNorms:
-    """Euclidean norms of the mean update and of the step taken instead of it."""
-
-    mean_update: float
-    step: float
-
-
 def optimiser_step(
     parameters_nd: Float32Array,
     updates_nd: Float32Array,
     weights_n: Float64Array,
     state: OptimiserState,
     constants: OptimiserConstants,
-) -> StepNorms:
+) -> tuple[float, float]:
     """Write the stepped common model to all rows of a group.
 
     Args:
@@ -95,7 +87,7 @@ def optimiser_step(
         constants: constants of the step.
 
     Returns:
-        Norms of the mean update and of the step.
+        Euclidean norms of the mean update and of the step taken instead of it.
 
     Raises:
         ValueError: shapes, dtypes or weights that do not fit; nothing is changed then.
@@ -121,7 +113,7 @@ def optimiser_step(
         common += step
         for row in members:
             parameters[row, block] = common
-    return StepNorms(math.sqrt(squares[0]), math.sqrt(squares[1]))
+    return math.sqrt(squares[0]), math.sqrt(squares[1])
 
 
 def _mean(rows: list[torch.Tensor], weights: list[float]) -> torch.Tensor:

@@ -20,7 +20,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
 from client_app.model.coco.pasting import paste_masks
-from client_app.model.coco.precision import AutocastState, with_float32_output
+from client_app.model.coco.precision import autocast_of_now, with_float32_output
 from client_app.model.coco.pyramid import LEVEL_NAMES, LEVELS, map_strides
 from client_app.model.coco.targets import Part, detection_targets
 from client_app.pictures.detections import Detections
@@ -41,20 +41,11 @@ class DetectionSettings:
         classes: number of classes without background.
         smallest_anchor: side in pixels of the smallest anchors; it doubles at every level.
         part: what is predicted beside boxes.
-
-    Raises:
-        ValueError: no class, or anchors without a size.
     """
 
     classes: int
     smallest_anchor: float
     part: Part
-
-    def __post_init__(self) -> None:
-        if self.classes < 1:
-            raise ValueError(f"classes = {self.classes}: a detector needs at least one.")
-        if not self.smallest_anchor > 0:
-            raise ValueError(f"smallest-anchor = {self.smallest_anchor}: expected a positive number of pixels.")
 
 
 class DetectionHead(nn.Module):
@@ -99,7 +90,7 @@ class DetectionPrediction:
         self._features = decoded
         self._image_size = image_size
         self._images = len(first)
-        self._autocast = AutocastState.of_now(first)
+        self._autocast = autocast_of_now(first)
 
     def losses(self, labels: Sequence[Instances]) -> dict[str, Tensor]:
         """Return objectness, rpn_box_reg, classifier, box_reg, and mask or keypoint, each a float32 scalar.
@@ -134,7 +125,7 @@ class DetectionPrediction:
         features = {name: level.float() for name, level in self._features.items()}
         sizes = [self._image_size] * self._images
         shape_only = next(iter(features.values())).new_empty((0, 1, *self._image_size))
-        with self._autocast.again():
+        with self._autocast():
             _set_strides(self._head.roi_heads, features, self._image_size)
             proposals, rpn_losses = self._head.rpn(ImageList(shape_only, sizes), features, targets)
             results, roi_losses = self._head.roi_heads(features, proposals, sizes, targets)

@@ -12,7 +12,7 @@ from fmtl_datasets.shared.objects import PanopticSegments
 from torch import Tensor, nn
 
 from client_app.model.coco.detection import DetectionHead, DetectionPrediction, DetectionSettings, require_mode
-from client_app.model.coco.precision import AutocastState
+from client_app.model.coco.precision import autocast_of_now
 from client_app.model.coco.semantic import SemanticHead
 from client_app.model.coco.targets import require_classes
 from client_app.pictures.detections import Detections
@@ -84,7 +84,7 @@ class PanopticPrediction:
         self._head = head
         self._features = decoded
         self._image_size = image_size
-        self._autocast = AutocastState.of_now(next(iter(decoded.values())))
+        self._autocast = autocast_of_now(next(iter(decoded.values())))
         self._things: DetectionPrediction = head.detection(decoded, image_size)
 
     def losses(self, labels: Sequence[PanopticSegments]) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ class PanopticPrediction:
         return [merge(detected, image, things) for detected, image in zip(found, classes, strict=True)]
 
     def _classes(self) -> Tensor:
-        with self._autocast.again():
+        with self._autocast():
             classes: Tensor = self._head.semantic(self._features, self._image_size)
         return classes.float()
 

@@ -1,8 +1,7 @@
 """Reduced precision for layers that are computed after the forward pass, and float32 for what is made of them."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -11,29 +10,12 @@ from torch import Tensor, nn
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class AutocastState:
-    """Whether and how autocast was on during the forward pass, so that late layers compute as they would have then.
-
-    Attributes:
-        device: kind of device, "cpu" or "cuda".
-        enabled: whether autocast was on.
-        dtype: its dtype.
-    """
-
-    device: str
-    enabled: bool
-    dtype: torch.dtype
-
-    @classmethod
-    def of_now(cls, tensor: Tensor) -> AutocastState:
-        """Return the state that holds for operations on this tensor."""
-        device = tensor.device.type
-        return cls(device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-
-    def again(self) -> torch.autocast:
-        """Return a context with that state."""
-        return torch.autocast(self.device, dtype=self.dtype, enabled=self.enabled)
+def autocast_of_now(tensor: Tensor) -> Callable[[], torch.autocast]:
+    """Return what makes a context in which operations on this tensor compute as autocast lets them now."""
+    device = tensor.device.type
+    return partial(
+        torch.autocast, device, dtype=torch.get_autocast_dtype(device), enabled=torch.is_autocast_enabled(device)
+    )
 
 
 def with_float32_output(module: ModuleT) -> ModuleT:

@@ -18,15 +18,10 @@ class SemanticHead(nn.Module):
     Args:
         width: channels of each level of the pyramid, at least 4.
         out_channels: classes.
-
-    Raises:
-        ValueError: no class.
     """
 
     def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
-        if out_channels < 1:
-            raise ValueError(f"out_channels = {out_channels}: expected at least 1.")
         inner = width // 2
         self.levels = nn.ModuleList(
             nn.ModuleList(_stage(width if number == 0 else inner, inner) for number in range(max(1, level)))

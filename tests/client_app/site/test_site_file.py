@@ -77,7 +77,7 @@ def test_mistakes_are_named_with_their_line(tmp_path: Path, old: str, new: str, 
 
 @pytest.mark.parametrize("text", ["", "- coordinator\n- key\n", TEXT[: TEXT.index("client:")] + "client: hospital-a\n"])
 def test_a_file_that_is_no_mapping_is_called_a_sites_file(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ScenarioError, match=naming("site.yaml", "coordinator", "client")) as told:
+    with pytest.raises(ScenarioError, match=naming("site.yaml", "client")) as told:
         read_site_file(_file(tmp_path, text))
     assert "scenario" not in str(told.value)
 

@@ -5,7 +5,6 @@ import pytest
 from errors import naming
 
 from fmtl_strategies.maths.combine import (
-    AggregateStep,
     add_combination,
     apply_aggregate,
     group_mean_coefficients,
@@ -92,7 +91,7 @@ def test_apply_aggregate_writes_aggregate_and_adds_local_part_and_step(size: int
     expected_aggregate = aggregate @ wide
     expected = parameters + own + steps[:, None] * expected_aggregate
     out = np.full(size, np.nan, dtype=np.float32)
-    apply_aggregate(parameters, updates, AggregateStep(aggregate, steps, local), out)
+    apply_aggregate(parameters, updates, out, aggregate_n=aggregate, step_n=steps, local_nn=local)
     np.testing.assert_allclose(out, expected_aggregate, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(parameters, expected, rtol=1e-5, atol=1e-5)
 
