@@ -87,11 +87,11 @@ def check_data_set(
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from fmtl.data.check import CheckOptions, check_source
-    from fmtl.data.place import open_or_suggest, report_folder
+    from fmtl.data.place import open_data_set, report_folder
     from fmtl.data.sheet import draw_sheet
 
     root = path.expanduser()
-    source = open_or_suggest(name, SourceSettings(root, stuff_labels=stuff_labels))
+    source = open_data_set(name, SourceSettings(root, stuff_labels=stuff_labels))
     folder = report_folder(out, name, root)
     errors = Console(stderr=True)
     with Progress(

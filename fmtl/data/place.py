@@ -1,24 +1,19 @@
-"""Folders: the data set that a user meant, and where a report may be written."""
+"""Folders: the data set to check, and where a report may be written."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from fmtl_datasets.registry import SOURCES, open_source
 from fmtl_datasets.shared.source import Source, SourceSettings
 
-LOOKED_AT = 60
-"""Folders that are tried at most in search of the one that was meant."""
 
-
-def open_or_suggest(dataset: str, settings: SourceSettings) -> Source:
-    """Open a data set; where that fails, look whether it lies near by or is another one.
+def open_data_set(dataset: str, settings: SourceSettings) -> Source:
+    """Open a data set to check.
 
     Raises:
-        ValueError: no such data set, no such folder, or not this data set; says what to do, with the right path or name
-            where one was found.
+        ValueError: no such data set, no such folder, or not this data set; says what to do.
     """
     if dataset == "procedural":
         raise ValueError("procedural scenes are drawn, not read, so there is nothing on disk to check.")
@@ -32,27 +27,8 @@ def open_or_suggest(dataset: str, settings: SourceSettings) -> Source:
     try:
         return open_source(dataset, settings)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{str(error).rstrip('. ')}.{_suggestion(dataset, settings)}") from error
-
-
-def _suggestion(dataset: str, settings: SourceSettings) -> str:
-    root = settings.root.resolve()
-    inside = sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())[:LOOKED_AT]
-    for folder in (*inside, *root.parents[:2]):
-        if _opens(dataset, replace(settings, root=folder)):
-            return f" Did you mean {folder}? {dataset} is there."
-    for other in SOURCES:
-        if other != dataset and _opens(other, settings):
-            return f" It can be read as {other}: did you mean `fmtl data check {other} {settings.root}`?"
-    return f" `fmtl data help {dataset}` shows what belongs there."
-
-
-def _opens(dataset: str, settings: SourceSettings) -> bool:
-    try:
-        source = open_source(dataset, settings)
-        return bool(source.ids(source.lists[0]))
-    except (OSError, ValueError, IndexError):
-        return False
+        text = str(error).rstrip(". ")
+        raise ValueError(f"{text}. `fmtl data help {dataset}` shows what belongs in {settings.root}.") from error
 
 
 def report_folder(out: Path | None, dataset: str, root: Path) -> Path:

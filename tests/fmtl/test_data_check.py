@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -116,12 +117,6 @@ def test_damage_is_found_where_it_is_and_nowhere_else(nyud: Path, file: str, dam
         assert others == {name: 8 - (name == task and counted) for name in ("semseg", "normals", "edge", "depth")}
     else:
         assert set(others.values()) == {7}
-
-
-def test_empty_file_is_said_to_be_empty_and_not_read(nyud: Path) -> None:
-    (nyud / "depth/0002.npy").write_bytes(b"")
-    (finding,) = [finding for finding in check("nyud", nyud).findings if finding.blocks]
-    assert finding.what == "empty, 0 bytes"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -283,6 +278,20 @@ def test_missing_annotation_file_is_found_once_and_other_tasks_are_read(tmp_path
         "keypoints": 0,
     }
     assert len(report.lists[1].read) == 2
+
+
+def test_objects_that_no_label_has_are_reported_with_their_number(tmp_path: Path) -> None:
+    write_folder(tmp_path, ["instance", "depth"], train=3, val=2)
+    path = tmp_path / "labels/instances.json"
+    content = json.loads(path.read_text())
+    for entry in [entry for entry in content["annotations"] if entry["image_id"] == 1][:2]:
+        entry["bbox"] = [5, 5, 0, 9]
+    path.write_text(json.dumps(content))
+    report = check("folder", tmp_path)
+    assert ("left-out", "train", "instance", "room1/scene0000") in found(report)
+    assert [finding.what[0] for finding in report.findings if finding.kind == "left-out"] == ["2"]
+    assert report.trainable
+    assert "left-out" not in {kind for kind, *_ in found(check("folder", tmp_path, tasks=("depth",)))}
 
 
 def test_label_of_another_size_in_a_folder_names_file_and_sizes(tmp_path: Path) -> None:

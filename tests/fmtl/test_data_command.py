@@ -106,9 +106,7 @@ def test_json_option_prints_the_file(fmtl: Call, nyud: Path, tmp_path: Path) -> 
     [
         (("nyud", "{data}/nowhere"), "nowhere does not exist; give the folder of the data set"),
         (("nyud", "{data}/NYUDv2/gt_sets/val.txt"), "val.txt is a file; give the folder"),
-        (("nyud", "{data}"), "Did you mean {data}/NYUDv2? nyud is there."),
-        (("nyud", "{data}/NYUDv2/images"), "Did you mean {data}/NYUDv2? nyud is there."),
-        (("coco", "{data}/NYUDv2"), "did you mean `fmtl data check nyud {data}/NYUDv2`?"),
+        (("coco", "{data}/NYUDv2"), "fmtl data help coco"),
         (("procedural", "{data}"), "nothing on disk to check"),
         (("nyudv2", "{data}"), "no data set is called 'nyudv2'; known: nyud, pascal_context, coco"),
         (("nyud", "{data}/NYUDv2", "--tasks", "parts"), "tasks = 'parts' is not in NYUD-v2"),
@@ -124,15 +122,6 @@ def test_user_error_exits_with_2_says_what_to_do_and_writes_nothing(
     assert message.format(data=nyud.parent) in errors
     assert list(Path.cwd().iterdir()) == []
     assert not (nyud / "report").exists()
-
-
-def test_folder_with_links_in_a_circle_is_searched_to_the_end(fmtl: Call, tmp_path: Path) -> None:
-    (tmp_path / "circle/inner").mkdir(parents=True)
-    (tmp_path / "circle/inner/again").symlink_to(tmp_path / "circle")
-    (tmp_path / "circle/self").symlink_to("self")
-    code, _, errors = fmtl("check", "coco", tmp_path / "circle")
-    assert code == 2
-    assert "`fmtl data help coco` shows what belongs there" in errors
 
 
 def test_current_folder_in_the_data_set_asks_for_another_place(

@@ -331,11 +331,6 @@ def test_keys_left_out_have_the_documented_defaults() -> None:
     assert (client.smallest_anchor, client.contact_sheet) == (32, 0)
 
 
-def test_another_training_list_is_another_pool() -> None:
-    first, second = scenario(entry("a"), entry("b", **{"train-list": "train_mini"})).clients
-    assert (first.share, second.share) == (Share(part=0, of=1), Share(part=0, of=1))
-
-
 def test_touching_fractions_and_other_roots_are_accepted() -> None:
     half = {"start": 0.0, "fraction": 0.5}
     clients = scenario(
@@ -373,11 +368,8 @@ def test_edge_distance_follows_the_data_set_unless_given() -> None:
     assert ClientEntry.model_validate(entry("a", **{"edge-distance": 0.02})).edge_distance == 0.02
 
 
-ON_DISK = {"dataset": "nyud", "data-root": "x", "tasks": ["semseg"], "image-size": [64, 64], "encoder": "resnet18"}
-
-
 def test_naming_the_training_list_makes_no_other_pool_of_images() -> None:
-    named = ClientEntry.model_validate({**ON_DISK, "name": "a", "train-list": "train"})
-    unnamed = ClientEntry.model_validate({**ON_DISK, "name": "b"})
-    assert named.pool == unnamed.pool
-    assert ClientEntry.model_validate({**ON_DISK, "name": "c", "train-list": "train_mini"}).pool != unnamed.pool
+    clients = scenario(
+        entry("a", **{"train-list": "train"}), entry("b"), entry("c", **{"train-list": "train_mini"})
+    ).clients
+    assert [client.share for client in clients] == [Share(part=0, of=2), Share(part=1, of=2), Share(part=0, of=1)]
