@@ -18,20 +18,29 @@ def check_settings(values: Mapping[str, Any], clients: tuple[ClientEntry, ...]) 
         clients: the clients that will take part.
 
     Raises:
-        ValueError: an unknown key, strategy, parameter or encoder, or an impossible value; says what is known.
+        ValueError: an unknown key, strategy or parameter, or an impossible value; says what is known.
         FileNotFoundError: a client's data set or weights file is not there.
     """
-    from client_app.model.encoder import resolve_encoder
     from fmtl_strategies.registry import make_strategy
     from server_app.config import parse_run_config
 
     config, parameters = parse_run_config(values)
     make_strategy(config.strategy, config, parameters)
-    for entry in clients:
-        resolve_encoder(entry.encoder)
     require_data(clients)
     for entry in clients:
         require_weights(entry)
+
+
+def check_encoders(clients: Sequence[ClientEntry]) -> None:
+    """Refuse clients whose encoder is unknown; apart from the rest, for timm takes seconds to load.
+
+    Raises:
+        UnknownEncoderError: says which names are near.
+    """
+    from client_app.model.encoder import resolve_encoder
+
+    for encoder in {entry.encoder for entry in clients}:
+        resolve_encoder(encoder)
 
 
 def require_data(clients: Sequence[ClientEntry]) -> None:

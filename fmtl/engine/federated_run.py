@@ -15,6 +15,7 @@ from fmtl.engine.ray_cluster import PrivateCluster, connected, starting_cluster
 
 if TYPE_CHECKING:
     from flwr.serverapp import Grid
+    from fmtl_datasets.scenarios.scenario import ClientEntry
 
     from server_app.config import RunConfig
 
@@ -54,9 +55,12 @@ def run(
     # A cluster takes seconds to start, and so does torch: one does it while the other does.
     with starting_cluster(chosen) if chosen.name == "ray" else nullcontext() as cluster:
         plan = _planned(config, path, clients)
+        from fmtl.precheck import check_encoders
         from server_app.app import run as serve
 
         with _grid(chosen, plan, cluster) as grid, _log_to(path / LOG_FILE, show):
+            # The workers of a cluster are loading the same meanwhile.
+            check_encoders(plan.entries)
             _note_launch(plan, chosen)
             return serve(grid, plan.config, plan.parameters, path)
 
@@ -69,6 +73,7 @@ class _Plan:
     config: RunConfig
     parameters: dict[str, Any]
     told: dict[str, Any]
+    entries: tuple[ClientEntry, ...]
     node_configs: list[dict[str, Any]]
 
 
@@ -90,7 +95,8 @@ def _planned(config: Mapping[str, Any], folder: Path, clients: int | None) -> _P
             raise EngineError(f"{key} = {value}: scenario {parsed.scenario} has {len(entries)} clients only.")
     check_settings(settings, entries[:count])
     nodes: list[dict[str, Any]] = [{"partition-id": i, "num-partitions": count} for i in range(count)]
-    return _Plan(folder, parsed, parameters, {"scenario": parsed.scenario, **settings}, nodes)
+    told = {"scenario": parsed.scenario, **settings}
+    return _Plan(folder, parsed, parameters, told, tuple(entries[:count]), nodes)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from fmtl_datasets.scenarios.scenario import Scenario, load_scenario
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fmtl.errors import SettingError, first_fault
-from fmtl.precheck import check_settings
+from fmtl.precheck import check_encoders, check_settings
 from fmtl.settings import RunConfig, default_settings, dotted, merge, merge_all, plain_values, read_toml
 from fmtl_strategies.parameters import StrategyParameterError
 from fmtl_strategies.registry import UnknownStrategyError, in_force, strategy_class
@@ -184,6 +184,7 @@ def check_runs(sweep: Sweep) -> None:
         place = f"{sweep.path}: run {run.label}"
         try:
             check_settings({**run.values, "seed": sweep.seeds[0]}, sweep.scenario.clients)
+            check_encoders(sweep.scenario.clients)
         except (ValueError, OSError) as error:
             raise SettingError(f"{place}: {error}") from error
         needed, there = run.values["min-clients"], len(sweep.scenario.clients)

@@ -95,6 +95,7 @@ def make_folder(path: Path) -> None:
         ("edge/0002.png", Path.unlink, "missing-file"),
         ("edge/0002.png", lambda path: save_classes(path, 255), "suspicious-values"),
         ("depth/0002.npy", truncate, "damaged-file"),
+        ("depth/0002.npy", lambda path: path.write_bytes(b""), "damaged-file"),
         ("depth/0002.npy", loop, "unreadable-file"),
         ("depth/0002.npy", dangling, "unreadable-file"),
         ("depth/0002.npy", lambda path: np.save(path, np.full((HEIGHT, WIDTH), np.nan)), "all-ignored"),
