@@ -9,6 +9,7 @@ import numpy.typing as npt
 from typing_extensions import TypeVar
 
 from fmtl_strategies.building_blocks.averaging import MeanParameters, followed_rows, mixing_matrix, rows_by_task
+from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.maths.server_optimiser import OptimiserConstants, OptimiserState, optimiser_step
 from fmtl_strategies.parameters import parameter
 from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
@@ -44,10 +45,9 @@ class ServerOptimiserStrategy(PersonalizedStrategy[MeanT]):
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the stepped common model of its group to every row."""
-        parameters, constants = self.parameters, self.constants()
-        together = pool.kind == "encoder" or (pool.kind == "decoders" and parameters.decoder_scope == "all")
+        constants, together = self.constants(), self.is_common(pool.kind)
         groups = [list(range(len(pool.rows)))] if together else rows_by_task(pool)
-        weights_nn = mixing_matrix(pool, groups, parameters.weighting)
+        weights_nn = mixing_matrix(pool, groups, self.parameters.weighting)
         found: dict[str, float] = {}
         for members in groups:
             group = "all" if together else pool.rows[members[0]].task or "all"
@@ -61,6 +61,10 @@ class ServerOptimiserStrategy(PersonalizedStrategy[MeanT]):
                 found[f"{pool.kind}/{group}/server-step-ratio"] = step / mean_update
         pool.follow.update(followed_rows(pool, groups, by="pool" if together else "task"))
         return pool.labelled(found)
+
+    def is_common(self, kind: GroupKind) -> bool:
+        """Whether one step is made for all tasks."""
+        return kind == "encoder" or (kind == "decoders" and self.parameters.decoder_scope == "all")
 
     def method_state(self) -> tuple[StateArrays, dict[str, Any]]:
         """Return m and v of every group."""

@@ -11,6 +11,7 @@ from fmtl_strategies.building_blocks.averaging import (
     average_rows,
     rows_by_task,
 )
+from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.parameters import parameter
 from fmtl_strategies.round.base import PersonalizedStrategy
 from fmtl_strategies.round.store import PoolRound
@@ -41,7 +42,7 @@ class FedAvg(PersonalizedStrategy[MeanT]):
     different task counts is mis-addressed (methods.md 1.2) and not repeated.
 
     Partial participation: the mean is over the clients that answered; the others get it too, next time. One that
-    vanished no longer counts; a new one starts from the mean of what serves the same purpose.
+    vanished no longer counts; a new one starts from the common model, also where its task is new.
     """
 
     name = "fedavg"
@@ -50,7 +51,11 @@ class FedAvg(PersonalizedStrategy[MeanT]):
 
     def aggregate_pool(self, pool: PoolRound, server_round: int) -> dict[str, float]:
         """Write the mean of its group to every row."""
-        task_blind = pool.kind == "encoder" or self.parameters.decoder_scope == "all"
+        task_blind = self.is_common(pool.kind)
         groups = None if task_blind else rows_by_task(pool)
         average_rows(pool, groups, self.parameters.weighting, follow="pool" if task_blind else "task")
         return {}
+
+    def is_common(self, kind: GroupKind) -> bool:
+        """Whether the mean runs over all tasks."""
+        return kind == "encoder" or (kind == "decoders" and self.parameters.decoder_scope == "all")

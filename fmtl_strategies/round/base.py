@@ -23,7 +23,7 @@ from flwr.serverapp.strategy import Strategy
 from typing_extensions import TypeVar
 
 from fmtl_strategies.building_blocks.averaging import average_rows, rows_by_group
-from fmtl_strategies.contract.groups import GroupKind
+from fmtl_strategies.contract.groups import GroupKind, kind_of
 from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.messages import ANCHORS_RECORD, PARAMETERS_RECORD, Instruction, Report, to_records
 from fmtl_strategies.contract.profile import ClientProfile
@@ -126,9 +126,17 @@ class PersonalizedStrategy(Strategy, Generic[ParametersT]):
     def start_for(self, profile: ClientProfile, group: str) -> FloatArray | None:
         """Return what a new client starts from in a shared group, (D,) float32; None: from what it has itself.
 
-        By default the mean of the rows of the store that serve the same purpose.
+        By default the mean of the rows of the store that serve the same purpose: those of the same group, or, once
+        rounds have made them one model, all rows that `is_common` says are.
         """
-        return self.store.start_for(group, profile.groups[group])
+        everyone = self.record.round > 1 and self.is_common(kind_of(group))
+        return self.store.start_for(group, profile.groups[group], of="layout" if everyone else "group")
+
+    def is_common(self, kind: GroupKind) -> bool:
+        """Whether all clients hold one model of this kind, whatever their tasks: what a client with a new task brings
+        would otherwise enter everybody's mean untrained.
+        """
+        return False
 
     def final_arrays(self) -> StateArrays:
         """Return what is worth keeping of the last round as `unified.safetensors`: the one model of a method that has

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -184,15 +184,16 @@ class ParameterStore:
         row: FloatArray = pool.parameters_nd[pool.rows.index(key)]
         return row
 
-    def start_for(self, group: str, layout: GroupLayout) -> FloatArray | None:
+    def start_for(self, group: str, layout: GroupLayout, of: Literal["group", "layout"] = "group") -> FloatArray | None:
         """Return what a new client starts from: the mean of the rows that already serve the same purpose.
 
-        These are the rows of groups of the same name and layout. None where there is no such row.
+        These are the rows of the same layout and, unless `of` is ``layout``, of groups of the same name. None where
+        there is no such row.
         """
         pool = self._pools.get((kind_of(group), layout.signature))
         if pool is None:
             return None
-        same = sorted(key for key in pool.rows if key.group == group)
+        same = sorted(key for key in pool.rows if of == "layout" or key.group == group)
         return pool.mean_of(same) if same else None
 
     def open_round(self) -> None:
