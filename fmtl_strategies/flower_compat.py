@@ -1,4 +1,4 @@
-"""All that this project knows of Flower beyond its public modules, for flwr 1.41 and 1.42.
+"""Everything of Flower that this project imports beyond its public modules, for flwr 1.41 and 1.42.
 
 Flower's public modules (`flwr.app`, `flwr.clientapp`, `flwr.serverapp`, `flwr.serverapp.strategy`) are imported where
 they are needed. Everything else of Flower is imported here and nowhere else, and

@@ -48,7 +48,7 @@ def command(
     from fmtl.errors import SettingError
     from fmtl.reproduce.measured import measure
     from fmtl.reproduce.plan import DEFAULT_SEEDS, default_folder, methods_of, read_seeds, reproduction, seeds_on_disk
-    from fmtl.reproduce.table import load_table
+    from fmtl.reproduce.published_table import load_table
     from fmtl.tables import console
 
     if table is None:
@@ -79,7 +79,7 @@ def command(
 
 
 def _list() -> None:
-    from fmtl.reproduce.table import list_tables, load_table
+    from fmtl.reproduce.published_table import list_tables, load_table
     from fmtl.tables import console, plain_table
 
     rows = []

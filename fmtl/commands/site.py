@@ -65,7 +65,7 @@ def sent(
 ) -> None:
     """List everything that this site's client has sent, with names and sizes, from the record that the site keeps."""
     from client_app.site.site_file import read_site_file
-    from fmtl.network.sent import json_lines, read_sent, sent_lines
+    from fmtl.network.sent_report import json_lines, read_sent, sent_lines
     from fmtl.network.site import SENT_FILE
 
     lines = read_sent(read_site_file(file).state / SENT_FILE)

@@ -29,7 +29,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LINK_HEADER = b"fmtl-link"
 """Header of answers to this machine that says which process of the SuperLink gave them: the server of a run sees by it
-that the SuperLink was started again (`fmtl_strategies.round.limits`)."""
+that the SuperLink was started again (`fmtl_strategies.round.reply_limits`)."""
 
 OPEN_TO_SITES = ("/health", "/v1/fleet/")
 """What other machines may ask for: paths, and beginnings of paths where they end with a slash."""

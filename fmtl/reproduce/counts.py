@@ -18,7 +18,7 @@ from client_app.training.vectors import buffer_layouts, group_layouts
 from fmtl.errors import SettingError
 from fmtl.reproduce.needs import open_data
 from fmtl.reproduce.plan import Reproduction
-from fmtl.reproduce.table import Table
+from fmtl.reproduce.published_table import Table
 from fmtl.sweeps.plan import Job
 from fmtl_strategies.building_blocks.wrapping import WrappingStrategy
 from fmtl_strategies.contract.groups import kind_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fmtl.report.comparison import Cell
 from fmtl.report.run_reader import Run
 from fmtl.reproduce.plan import Reproduction
-from fmtl.reproduce.table import Column, Row, Table
+from fmtl.reproduce.published_table import Column, Row, Table
 from fmtl.sweeps.results import Result, results_of
 from fmtl_strategies.maths.delta_m import delta_m
 

@@ -13,7 +13,7 @@ from fmtl_datasets.shared.source import DataFileError, DataLayoutError, Source, 
 from fmtl.errors import SettingError
 from fmtl.precheck import require_data, require_weights
 from fmtl.reproduce.plan import Reproduction
-from fmtl.reproduce.table import Table
+from fmtl.reproduce.published_table import Table
 
 
 def open_data(entry: ClientEntry) -> Source:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fmtl.errors import SettingError
-from fmtl.reproduce.table import Row, Table
+from fmtl.reproduce.published_table import Row, Table
 from fmtl.sweeps.file import Sweep, sweep_of
 
 DEFAULT_SEEDS = (0, 1, 2)

@@ -16,7 +16,7 @@ from fmtl.report.figure import write_figure
 from fmtl.report.table import cell_text
 from fmtl.reproduce.measured import MeasuredRow, Report, differs
 from fmtl.reproduce.plan import Reproduction
-from fmtl.reproduce.table import Column, Table
+from fmtl.reproduce.published_table import Column, Table
 from fmtl.tables import WideTable, escaped, format_number, markdown_table, printable
 from fmtl_strategies.contract.files import write_text
 from fmtl_strategies.registry import strategy_class

@@ -14,7 +14,7 @@ from fmtl_strategies.contract.layout import FloatArray
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.contract.rule import LocalRule, Pull, PullForm
 from fmtl_strategies.maths.combine import mix_rows
-from fmtl_strategies.maths.two_tiers import Schedule, regularisation, weighted_mean
+from fmtl_strategies.maths.m_fed import Schedule, regularisation, weighted_mean
 from fmtl_strategies.parameters import StrategyParameters, parameter
 from fmtl_strategies.round.base import PersonalizedStrategy, StateArrays
 from fmtl_strategies.round.store import PoolRound, RowKey

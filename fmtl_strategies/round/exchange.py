@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from fmtl_strategies.contract.messages import MAX_TEXT_BYTES, PROCESS_ENDED
 from fmtl_strategies.contract.profile import ClientProfile
 from fmtl_strategies.flower_compat import ErrorCode
-from fmtl_strategies.round.limits import limits_of
+from fmtl_strategies.round.reply_limits import limits_of
 
 POLL_SECONDS = 0.1
 LONGEST_POLL_SECONDS = 0.5

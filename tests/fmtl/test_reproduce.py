@@ -21,8 +21,8 @@ from fmtl.reproduce.measured import Report, differs, measure
 from fmtl.reproduce.needs import find_needs
 from fmtl.reproduce.perform import check
 from fmtl.reproduce.plan import Reproduction, default_folder, reproduction, seeds_on_disk
+from fmtl.reproduce.published_table import list_tables, load_table
 from fmtl.reproduce.report import lines_of, print_report, write_report
-from fmtl.reproduce.table import list_tables, load_table
 from fmtl.sweeps.plan import Job, jobs_of
 from tests.support import sweeps
 from tests.support.commands import invoke

@@ -12,7 +12,7 @@ from run_folders import TABLE_1, TABLE_1_COLUMNS
 from client_app.tasks.registry import get_task
 from fmtl.errors import SettingError
 from fmtl.reproduce.plan import reproduction
-from fmtl.reproduce.table import Row, Table, list_tables, load_table
+from fmtl.reproduce.published_table import Row, Table, list_tables, load_table
 from fmtl.sweeps.plan import jobs_of
 from fmtl_strategies.maths.delta_m import delta_m
 from fmtl_strategies.registry import make_strategy

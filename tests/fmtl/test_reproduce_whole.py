@@ -15,8 +15,8 @@ from fmtl.report.run_reader import read_run
 from fmtl.reproduce.counts import clients_of, count
 from fmtl.reproduce.measured import measure
 from fmtl.reproduce.plan import reproduction
+from fmtl.reproduce.published_table import load_table
 from fmtl.reproduce.report import lines_of
-from fmtl.reproduce.table import load_table
 from fmtl.sweeps.plan import jobs_of
 
 ROOT = Path(__file__).parents[2]

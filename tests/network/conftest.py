@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -19,13 +20,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="finds the processes of coordinator and sites in /proc"))
 
 
+_FEDERATION = ExitStack()
+"""Holds the shared federation: a fixture of the session would keep its processes beside all tests that follow."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if "tests/network/" in item.nodeid and (nextitem is None or "tests/network/" not in nextitem.nodeid):
+        _FEDERATION.close()
+
+
+def pytest_sessionfinish() -> None:
+    _FEDERATION.close()
+
+
 @pytest.fixture(scope="session")
-def shared(request: pytest.FixtureRequest) -> Iterator[Federation]:
+def shared(request: pytest.FixtureRequest) -> Federation:
     """Coordinator and the three sites of tests/support/tiny.yaml; in the long lane with Flower's own heartbeats."""
     long = any(item.get_closest_marker("long") for item in request.session.items)
-    with Federation(heartbeat=FLOWER_HEARTBEAT if long else QUICK_HEARTBEAT) as federation:
-        federation.start()
-        yield federation
+    federation = Federation(heartbeat=FLOWER_HEARTBEAT if long else QUICK_HEARTBEAT)
+    _FEDERATION.enter_context(federation).start()
+    return federation
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from fmtl.network import superlink as superlink
 from fmtl.network.superlink import AccessFilter, is_from_here, is_open
-from fmtl_strategies.round.limits import LINK_HEADER
+from fmtl_strategies.round.reply_limits import LINK_HEADER
 
 SITE, HERE = ("192.0.2.7", 50000), ("198.51.100.1", 8000)
 

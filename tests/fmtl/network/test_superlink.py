@@ -21,7 +21,7 @@ from fmtl.network.coordinator_folder import CoordinatorFolder, local_endpoint, m
 from fmtl.network.flower_programs import answers, free_port, service_environment, superlink_command
 from fmtl.network.superlink import LARGEST_REQUEST, OPENING_VARIABLES
 from fmtl_strategies.contract.messages import MAX_TEXT_BYTES, TEXT_KEY
-from fmtl_strategies.round.limits import _MOST_PIECES
+from fmtl_strategies.round.reply_limits import _MOST_PIECES
 
 STARTER = "/v1/control/list-nodes"
 UPLOAD = "/v1/fleet/push-object"

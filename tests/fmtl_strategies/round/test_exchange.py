@@ -14,7 +14,7 @@ from fmtl_strategies.contract.messages import PROCESS_ENDED
 from fmtl_strategies.flower_compat import ErrorCode, NodeInfo, identify_process, set_message_id
 from fmtl_strategies.round import exchange
 from fmtl_strategies.round.exchange import CONNECTED_ANEW, LINK_RESTARTED, RetryPolicy, send_and_collect
-from fmtl_strategies.round.limits import ReplyLimits
+from fmtl_strategies.round.reply_limits import ReplyLimits
 
 AWAY = Error(ErrorCode.NODE_UNAVAILABLE, "Node Unavailable")
 CRASHED = Error(ErrorCode.CLIENT_APP_CRASHED, "ClientApp stopped responding.")

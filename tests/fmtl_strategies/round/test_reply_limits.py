@@ -17,7 +17,7 @@ from flwr.superlink.grid.http_grid import HttpGrid
 
 from fmtl_strategies.flower_compat import Run, identify_process
 from fmtl_strategies.round.exchange import RetryPolicy, largest_reply, send_and_collect
-from fmtl_strategies.round.limits import ReplyLimits
+from fmtl_strategies.round.reply_limits import ReplyLimits
 
 LARGE = 200_000_000
 

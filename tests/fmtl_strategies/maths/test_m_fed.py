@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmtl_strategies.maths.two_tiers import regularisation, weighted_mean
+from fmtl_strategies.maths.m_fed import regularisation, weighted_mean
 
 progresses = st.floats(0, 1)
 curvatures = st.floats(0.01, 50)
