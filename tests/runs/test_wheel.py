@@ -59,7 +59,7 @@ def fmtl(programs: Path, folder: Path, *arguments: str | Path) -> str:
 
 def test_what_commands_print_travels_in_the_wheel(programs: Path, tmp_path: Path) -> None:
     assert "outdoor-figures" in fmtl(programs, tmp_path, "scenarios", "default")
-    assert "fedhca2-table1" in fmtl(programs, tmp_path, "reproduce", "--list")
+    assert "fedhca2-table1" in fmtl(programs, tmp_path, "reproduce")
     assert "NYUD" in fmtl(programs, tmp_path, "data", "help", "nyud")
     assert "CHANGE-ME" in fmtl(programs, tmp_path, "site", "init", "--name", "a")
     assert "attention-scale" in fmtl(programs, tmp_path, "settings", "fedhca2")
