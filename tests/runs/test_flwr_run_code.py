@@ -16,7 +16,10 @@ import pytest
 
 from tests.support.small_flower_app import write_app
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Ray's simulation is tried on Linux")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform != "linux", reason="Ray's simulation is tried on Linux"),
+]
 
 PROGRAMS = Path(sys.executable).parent
 

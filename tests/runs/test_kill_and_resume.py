@@ -60,7 +60,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # its final name, and just before a client's last state does.
 @pytest.mark.parametrize(
     "moment",
-    [r"three/\.round-00001", r"checkpoints/\.round-00002.*state\.json", "checkpoints/round-00002", "one/round-00003"],
+    [
+        r"three/\.round-00001",
+        r"checkpoints/\.round-00002.*state\.json",
+        pytest.param("checkpoints/round-00002", marks=pytest.mark.long),
+        pytest.param("one/round-00003", marks=pytest.mark.long),
+    ],
 )
 def test_run_killed_and_resumed_ends_with_the_same_bits(undisturbed: Path, tmp_path: Path, moment: str) -> None:
     folder = tmp_path / "run"

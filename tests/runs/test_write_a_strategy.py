@@ -88,6 +88,7 @@ def test_it_runs_in_process_and_is_compared(folder: Path, programs: Path) -> Non
     assert "alone" in report
 
 
+@pytest.mark.long
 def test_it_runs_in_flowers_simulation_too(folder: Path, programs: Path) -> None:
     run(command_with("fmtl run"), folder, programs)
     mine = folder / "runs/mine"
