@@ -17,6 +17,7 @@ from fmtl_strategies.methods.fedavg import FedAvg
 from fmtl_strategies.methods.fedhca2 import FedHCA2
 from fmtl_strategies.methods.fedper import FedPer
 from fmtl_strategies.methods.local import Local
+from fmtl_strategies.registry import make_strategy
 from fmtl_strategies.round.enrolment import Roster, RosterError
 from fmtl_strategies.round.store import RowKey
 
@@ -58,7 +59,7 @@ def test_heads_are_never_sent_and_local_sends_nothing() -> None:
 
 def test_client_that_joins_later_starts_from_the_mean_encoder_and_its_tasks_decoder() -> None:
     first = ToyFederation([profile("a", ["edge"]), profile("b", ["depth"])])
-    strategy = FedAvg(settings(rounds=3))
+    strategy = make_strategy("fedavg", settings(rounds=3), {"decoder-scope": "same-task"})
     _train(strategy, first.grid(), 1)
     later = ToyFederation([*first.profiles, profile("new", ["edge", "parts"])])
     mean = np.mean([strategy.store.parameters(RowKey(c, "encoder")) for c in "ab"], axis=0)
