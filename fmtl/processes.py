@@ -80,10 +80,13 @@ class ProcessTree:
 
     def alive(self) -> set[psutil.Process]:
         """Living processes below this one that were not there at the start; ended ones are collected."""
-        # Through their Popen, which would lose the exit status otherwise.
-        for process in self._started:
-            process.poll()
-        return {process for process in self._below() if not _has_ended(process)}
+        # Through their Popen, which would lose the exit status if anybody else collected it.
+        own = {process.pid: process for process in self._started if process.poll() is None}
+        return {
+            process
+            for process in self._below()
+            if not (own[process.pid].poll() is not None if process.pid in own else _has_ended(process))
+        }
 
     def stop(self) -> None:
         """End all processes: first asked, then after the grace time by force. Returns when none is left."""
