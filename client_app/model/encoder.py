@@ -35,7 +35,7 @@ class EncoderPreset:
 
 PRESETS: Mapping[str, EncoderPreset] = {
     # FedHCA2 (arXiv 2311.13250) trains Swin-T as mmsegmentation builds it: a LayerNorm on each stage output, and
-    # padding before the shift. At 448x576 and 512x512 the other order changes level-3 features by 4 and 7 %.
+    # padding before the shift. The order matters wherever a map is not whole windows, as at 448x576 and 512x512.
     "swin-t-fedhca2": EncoderPreset(
         "swin_tiny_patch4_window7_224", {"drop_path_rate": 0.1}, output_norms=True, pads_first=True
     ),

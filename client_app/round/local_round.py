@@ -115,11 +115,11 @@ class LocalRound:
             phases=phases_of(self.instruction.rule),
         )
 
-    def score(self) -> dict[str, Score]:
-        """Score the client's model as it is before training."""
+    def score(self, model: MultiTaskModel) -> dict[str, Score]:
+        """Score the model that `scored_model` gives."""
         tasks = client_tasks(self.entry, self.metric_workers)
         metrics = {name: task.new_metric(self.data.num_classes) for name, task in tasks.items()}
-        return evaluate(self.scored_model(), metrics, self.data, self.entry.batch_size, self.arithmetic.device)
+        return evaluate(model, metrics, self.data, self.entry.batch_size, self.arithmetic.device)
 
     def scored_model(self) -> MultiTaskModel:
         """Return the client's model as it is before training; the next caller in this process overwrites it."""

@@ -121,8 +121,10 @@ class Participant:
             scores: dict[str, Score] = {}
             if instruction.evaluate:
                 with _timed(seconds, "evaluation"):
-                    scores = this_round.score()
-                self._save_model(this_round, instruction.round - 1, scores, folder.path)
+                    model = this_round.scored_model()
+                    scores = this_round.score(model)
+                described = describe(this_round, instruction.round - 1, scores, self.strategy, _versions())
+                save_model(model, described, folder.path / MODEL_FOLDER)
             with _timed(seconds, "training"):
                 own, exchanged = this_round.train()
         report = self._report(instruction, restored).model_copy(
@@ -148,8 +150,10 @@ class Participant:
             this_round = self._round(instruction, received, restored, arithmetic)
             seconds: dict[str, float] = {}
             with _timed(seconds, "evaluation"):
-                scores = this_round.score()
-            self._save_model(this_round, instruction.round, scores, folder.path)
+                model = this_round.scored_model()
+                scores = this_round.score(model)
+            described = describe(this_round, instruction.round, scores, self.strategy, _versions())
+            save_model(model, described, folder.path / MODEL_FOLDER)
             if self.entry.contact_sheet:
                 # Pillow and the drawing code are of no use to a client that draws nothing.
                 from client_app.pictures.contact_sheet import draw_predictions
@@ -157,11 +161,6 @@ class Participant:
                 draw_predictions(this_round, folder.path)
         report = self._report(instruction, restored).model_copy(update={"scores": scores, "seconds": seconds})
         return self._without_secrets(report, spent)
-
-    def _save_model(self, this_round: LocalRound, after_round: int, scores: Mapping[str, Score], place: Path) -> None:
-        """Write the model that was just scored into the client's folder."""
-        description = describe(this_round, after_round, scores, self.strategy, _versions())
-        save_model(this_round.scored_model(), description, place / MODEL_FOLDER)
 
     @property
     def _account_file(self) -> Path:

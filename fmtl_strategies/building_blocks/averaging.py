@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from fmtl_strategies.contract.groups import GroupKind
 from fmtl_strategies.maths.combine import mix_rows
 from fmtl_strategies.parameters import StrategyParameters, parameter
 from fmtl_strategies.round.store import ArrivedRows, PoolRound, RowKey
@@ -23,6 +24,10 @@ class MeanParameters(StrategyParameters):
 
     decoder_scope: DecoderScope = parameter("all", SCOPE, "ours, as in FedHCA2's code for fedavg")
     weighting: Weighting = parameter("uniform", WEIGHTING, "ours, as in FedHCA2's code for fedavg")
+
+    def spans_tasks(self, kind: GroupKind) -> bool:
+        """Whether one mean of this kind runs over all tasks."""
+        return kind == "encoder" or (kind == "decoders" and self.decoder_scope == "all")
 
 
 def average_rows(

@@ -64,7 +64,7 @@ class ServerOptimiserStrategy(PersonalizedStrategy[MeanT]):
 
     def is_common(self, kind: GroupKind) -> bool:
         """Whether one step is made for all tasks."""
-        return kind == "encoder" or (kind == "decoders" and self.parameters.decoder_scope == "all")
+        return self.parameters.spans_tasks(kind)
 
     def method_state(self) -> tuple[StateArrays, dict[str, Any]]:
         """Return m and v of every group."""

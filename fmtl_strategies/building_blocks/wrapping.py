@@ -1,5 +1,6 @@
 """Strategies around another strategy: what they do not do themselves, the wrapped one does."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,9 +21,9 @@ from fmtl_strategies.settings import RunConfig
 class WrappingParameters(StrategyParameters):
     """Hyper-parameters of a strategy around another: they say which."""
 
+    @abstractmethod
     def wraps(self) -> tuple[str, dict[str, object]]:
         """Return the name of the strategy to be wrapped, and the parameters imposed on it by kebab-case name."""
-        raise NotImplementedError
 
 
 WrappingT = TypeVar("WrappingT", bound=WrappingParameters, default=WrappingParameters, covariant=True)

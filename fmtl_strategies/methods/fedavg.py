@@ -58,4 +58,4 @@ class FedAvg(PersonalizedStrategy[MeanT]):
 
     def is_common(self, kind: GroupKind) -> bool:
         """Whether the mean runs over all tasks."""
-        return kind == "encoder" or (kind == "decoders" and self.parameters.decoder_scope == "all")
+        return self.parameters.spans_tasks(kind)

@@ -89,7 +89,7 @@ def test_with_patience_a_fatal_end_is_tried_again_for_a_while(start: Start, coun
     assert len([line for line in said if "nobody knows it" in line]) == 1
 
 
-def test_an_excused_end_does_not_count(start: Start) -> None:
+def test_an_excused_end_does_not_count(start: Start, count: Callable[[str], int]) -> None:
     service, _ = start("print('REFUSED')", patience=0.3)
     started = time.monotonic()
 
@@ -98,6 +98,7 @@ def test_an_excused_end_does_not_count(start: Start) -> None:
         return time.monotonic() - started > 1.0
 
     _until(service, excused_for_a_second)
+    assert count("REFUSED") >= 1
     _gives_up(service)
 
 
